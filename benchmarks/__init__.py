@@ -1,0 +1,1 @@
+"""Accuracy against speed, each engine in a process of its own."""

@@ -1,0 +1,1 @@
+"""Pretrained feature extractors in plain torch: images to multi-scale features."""

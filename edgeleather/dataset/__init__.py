@@ -1,0 +1,1 @@
+"""Datasets in MVTec layout: reading, checking, splitting by photograph, and synthetic leather."""

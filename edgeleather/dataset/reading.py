@@ -1,0 +1,133 @@
+"""The MVTec-layout reader: which pictures there are, their class, mask and photograph. Pixels are read on demand."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgeleather.arrays import AnyArray, UInt8Array
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.images import is_image, read_image
+
+LAYOUT = "train/good/*.png, test/<class>/*.png, ground_truth/<class>/<stem>_mask.png"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture: `name` is its path inside the dataset, `group` the photograph it was cut from."""
+
+    path: Path
+    name: str
+    defect_class: str  # "good" for normals
+    group: str
+    mask_path: Path | None = None
+
+    @property
+    def is_good(self) -> bool:
+        return self.defect_class == "good"
+
+    def read(self) -> AnyArray:
+        """The picture as BGR; see `read_image`."""
+        return read_image(self.path)
+
+    def read_mask(self, frame_hw: tuple[int, int]) -> UInt8Array:
+        """The ground truth [h, w] as 0 or 255; all 0 for a good picture.
+
+        Raises:
+            EdgeLeatherError: the mask is missing, unreadable or of another size than the picture.
+        """
+        if self.is_good:
+            return np.zeros(frame_hw, np.uint8)
+        if self.mask_path is None or not self.mask_path.is_file():
+            raise EdgeLeatherError(f"{self.name}: expected a mask ground_truth/{mask_name(self.name)}, found none.")
+        mask = cv2.cvtColor(read_image(self.mask_path), cv2.COLOR_BGR2GRAY)
+        if mask.shape != frame_hw:
+            raise EdgeLeatherError(
+                f"{self.name}: expected a mask of {frame_hw[1]} x {frame_hw[0]} pixels, "
+                f"got {mask.shape[1]} x {mask.shape[0]} ({self.mask_path.name})."
+            )
+        return np.where(mask > 0, 255, 0).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The pictures of a folder, sorted by name."""
+
+    root: Path
+    train_good: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+def read_dataset(root: Path, *, needs: str) -> Dataset:
+    """List a dataset's pictures without opening them; a folder of pictures alone counts as `train/good`.
+
+    `needs` is "train", "test" or "any": the part that must not be empty.
+
+    Raises:
+        EdgeLeatherError: the folder is absent, holds no such part, or its groups.csv is malformed.
+    """
+    if not root.is_dir():
+        raise EdgeLeatherError(f"expected a dataset folder at {root}, found none. Its layout is {LAYOUT}.")
+    groups = read_groups(root)
+    if (root / "train").is_dir() or (root / "test").is_dir():
+        train = tuple(_samples(root, root / "train" / "good", "good", groups))
+        test = tuple(
+            sample
+            for folder in (sorted((root / "test").iterdir()) if (root / "test").is_dir() else [])
+            if folder.is_dir() and not folder.name.startswith(".")
+            for sample in _samples(root, folder, folder.name, groups)
+        )
+    else:
+        train, test = tuple(_samples(root, root, "good", groups)), ()
+    if (needs == "train" and not train) or (needs == "test" and not test) or not (train or test):
+        part = {"train": "good pictures in train/good", "test": "pictures in test/<class>"}.get(needs, "pictures")
+        raise EdgeLeatherError(f"{root}: expected {part}, found none. The layout is {LAYOUT}.")
+    return Dataset(root, train, test)
+
+
+def read_groups(root: Path) -> dict[str, str]:
+    """The photograph of each picture from `groups.csv` (columns `file,group`); empty where there is no such file.
+
+    Raises:
+        EdgeLeatherError: other columns, or a row without a group.
+    """
+    path = root / "groups.csv"
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.reader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EdgeLeatherError(f"{path}: expected a CSV file, got something unreadable ({error}).") from error
+    if not rows or [cell.strip() for cell in rows[0]] != ["file", "group"]:
+        raise EdgeLeatherError(f"{path}: expected the header 'file,group', got {','.join(rows[0]) if rows else ''!r}.")
+    groups: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        if len(row) != 2 or not row[0].strip() or not row[1].strip():
+            raise EdgeLeatherError(f"{path}, line {number}: expected 'file,group', got {','.join(row)!r}.")
+        groups[row[0].strip().replace("\\", "/")] = row[1].strip()
+    return groups
+
+
+def mask_name(sample_name: str) -> str:
+    """Where the mask of `test/<class>/<stem>.<suffix>` lies below `ground_truth/`."""
+    path = Path(sample_name)
+    return f"{path.parent.name}/{path.stem}_mask.png"
+
+
+def _samples(root: Path, folder: Path, defect_class: str, groups: dict[str, str]) -> Iterator[Sample]:
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if not (path.is_file() and is_image(path)):
+            continue
+        name = path.relative_to(root).as_posix()
+        mask = None if defect_class == "good" else root / "ground_truth" / mask_name(name)
+        yield Sample(path, name, defect_class, groups.get(name, name), mask)

@@ -1,0 +1,94 @@
+"""The backend contract, and the visible table of backends."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol
+
+from edgeleather.arrays import Float32Array, UInt8Array
+from edgeleather.errors import EdgeLeatherError
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+ENGINES = {
+    "onnxruntime": "edgeleather.engines.onnxruntime:load",
+}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What an engine is: where it runs, at which precision, and which graph (by SHA-256) it was made from."""
+
+    backend: str
+    precision: str
+    device: str
+    versions: dict[str, str]
+    graph_sha256: str
+    image_size_hw: tuple[int, int]
+    batch_range: tuple[int, int | None]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Anomaly maps float32 [n, h, w] and scores float32 [n], each map's maximum; the caller may keep them."""
+
+    maps: Float32Array
+    scores: Float32Array
+
+
+class Engine(Protocol):
+    """A loaded graph. Images in, anomaly maps and scores out. Made, used and closed on one thread."""
+
+    @property
+    def signature(self) -> Signature: ...
+
+    def infer(self, images: UInt8Array) -> Maps:
+        """Run images [n, h, w, 3] RGB.
+
+        Raises:
+            EdgeLeatherError: another size or type than the signature's.
+        """
+
+    def close(self) -> None: ...
+
+
+class closing_engine:  # noqa: N801 - reads as contextlib.closing does
+    """Close an engine at the end of a `with` block."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> Engine:
+        return self._engine
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._engine.close()
+
+
+def load_engine(backend: str, graph: Path, precision: str, threads: int | None = None) -> Engine:
+    """Load a graph file in a backend.
+
+    Raises:
+        EdgeLeatherError: no such backend, or it refuses the file.
+    """
+    if backend not in ENGINES:
+        raise EdgeLeatherError(f"expected a backend of {', '.join(ENGINES)}, got {backend!r}.")
+    module, _, attribute = ENGINES[backend].partition(":")
+    engine: Engine = getattr(importlib.import_module(module), attribute)(graph, precision, threads)
+    return engine
+
+
+def check_images(images: UInt8Array, signature: Signature) -> None:
+    """Refuse what is not uint8 [n, h, w, 3] at the signature's size, in the words of the contract.
+
+    Raises:
+        EdgeLeatherError: another type, shape or size.
+    """
+    height, width = signature.image_size_hw
+    if images.dtype != "uint8" or images.ndim != 4 or images.shape[1:] != (height, width, 3) or not len(images):
+        raise EdgeLeatherError(
+            f"expected images uint8 [n, {height}, {width}, 3] RGB, got {images.dtype} {list(images.shape)}."
+        )

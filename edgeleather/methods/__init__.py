@@ -1,0 +1,1 @@
+"""Novelty-detection methods: trained from good pictures, one graph contract."""

@@ -1,0 +1,165 @@
+"""memory-bank: the distance of each patch's features to the nearest normal ones, kept as a coreset.
+
+Source: Roth et al., "Towards total recall in industrial anomaly detection" (PatchCore), CVPR 2022. Ours differs where an
+engine gains by it: one MatMul against a small bank, no re-weighting of the score by neighbours, standardised channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgeleather.backbones.loading import build_backbone, load_weights, normalise
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.methods.method import ImageSource, LeavesGroupsOut, Method
+from edgeleather.methods.smoothing import GaussianBlur
+from edgeleather.progress import track
+
+LAYERS = {"efficientnet-lite0": ("stage3", "stage5"), "resnet18": ("layer2", "layer3")}
+BANK_PATCHES = 1024
+_CANDIDATE_PATCHES = 30_000  # of all training patches: the greedy choice costs this times the bank's size
+_PROJECTED_CHANNELS = 64
+_MAX_REFITS = 40
+
+
+class MemoryBank(Method, LeavesGroupsOut):
+    """Distance to a coreset of normal patch features.
+
+    The 3 x 3 pooling counts the padded zeros: it draws the patches at a picture's edge, which have fewer neighbours and so
+    vary more, towards each other. Pooled without that, they are the most novel patches of every normal picture.
+    """
+
+    default_epochs = 1
+    default_learning_rate = 0.0
+
+    def __init__(self, backbone: str, image_size_hw: tuple[int, int], bank_patches: int = BANK_PATCHES) -> None:
+        super().__init__(backbone, image_size_hw)
+        self.backbone = build_backbone(backbone, LAYERS[backbone])
+        channels = sum(self.backbone.channels[layer] for layer in LAYERS[backbone])
+        self.bank_patches = bank_patches
+        self.register_buffer("bank", torch.zeros(0, channels))  # [patches, channels]
+        self.register_buffer("channel_mean", torch.zeros(channels))
+        self.register_buffer("channel_std", torch.ones(channels))
+        self.blur = GaussianBlur(sigma_px=4.0)
+        self._collected: list[Tensor] = []  # one [patches, channels] a training image, raw features
+
+    bank: Tensor
+    channel_mean: Tensor
+    channel_std: Tensor
+
+    def load_backbone(self, weights: str) -> None:
+        load_weights(self.backbone, self.backbone_name, weights)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        if "bank" in state and state["bank"].ndim == 2:
+            self.bank = torch.zeros_like(state["bank"])
+        super().load_state(state)
+
+    def raw_features(self, image: Tensor) -> Tensor:
+        """Pooled features of all layers [n, channels, h, w] at the finest layer's grid."""
+        pooled = [functional.avg_pool2d(layer, 3, 1, 1) for layer in self.backbone(normalise(image))]
+        grid_hw = pooled[0].shape[-2:]
+        coarser = [functional.interpolate(layer, size=grid_hw, mode="bilinear") for layer in pooled[1:]]
+        return torch.cat([pooled[0], *coarser], dim=1)
+
+    def patch_distances(self, image: Tensor) -> Tensor:
+        """Distance of every patch to the bank [n, h, w] at the features' grid, in standard deviations of a channel."""
+        if not len(self.bank):
+            raise EdgeLeatherError("this memory bank is empty: train it first.")
+        raw = self.raw_features(image)
+        batch, _, height, width = raw.shape
+        patches = (raw.flatten(2).transpose(1, 2) - self.channel_mean) / self.channel_std  # [n, patches, channels]
+        # |p - b|^2 = |p|^2 - (2 p.b - |b|^2): one MatMul, one maximum. The mean over channels keeps the range free of
+        # their number; rounding can push the difference below 0, where the square root has no value.
+        closeness = torch.amax(torch.matmul(patches, 2.0 * self.bank.T) - self.bank.square().sum(1), dim=2)
+        squared = (patches.square().sum(2) - closeness) / self.bank.shape[1]
+        return squared.clamp(min=0.0).sqrt().view(batch, height, width)
+
+    def anomaly_map(self, image: Tensor) -> Tensor:
+        distances = self.patch_distances(image).unsqueeze(1)
+        enlarged = functional.interpolate(distances, size=self.image_size_hw, mode="bilinear")
+        return self.blur(enlarged).squeeze(1)
+
+    def training_step(self, image: Tensor) -> None:
+        """Collect raw patch features; the bank is chosen in `end_epoch`."""
+        self._collected = _thinned(self._collected + self._patches(image), slack=2.0)
+
+    def validation_loss(self, image: Tensor) -> Tensor:
+        return self.patch_distances(image).mean()
+
+    def end_epoch(self, seed: int) -> None:
+        self._fit(_thinned(self._collected, slack=1.0), seed)
+        self._collected = []
+
+    def scores_left_out(self, groups: Mapping[str, ImageSource], seed: int) -> dict[str, list[float]]:
+        """See `LeavesGroupsOut`; with more than 40 groups, several are left out at a time, none is ever split."""
+        deployed = (self.bank, self.channel_mean, self.channel_std)
+        names = list(groups)
+        owners: list[str] = []
+        collected: list[Tensor] = []
+        for name in track(names, "collecting photographs"):
+            for batch in groups[name]():
+                collected += self._patches(batch)
+                owners += [name] * len(batch)
+            collected = _thinned(collected, slack=2.0)
+        collected = _thinned(collected, slack=1.0)
+        scores: dict[str, list[float]] = {}
+        per_refit = math.ceil(len(names) / _MAX_REFITS)
+        for start in track(range(0, len(names), per_refit), "leaving photographs out"):
+            out = names[start : start + per_refit]
+            kept = [patches for patches, owner in zip(collected, owners, strict=True) if owner not in out]
+            if not kept:
+                break
+            self._fit(kept, seed)
+            for name in out:
+                scores[name] = [float(score) for batch in groups[name]() for score in self(batch)[1]]
+        self.bank, self.channel_mean, self.channel_std = deployed
+        return scores
+
+    def _patches(self, image: Tensor) -> list[Tensor]:
+        """Raw features [patches, channels] of each image."""
+        return [raw.flatten(1).T.contiguous() for raw in self.raw_features(image)]
+
+    def _fit(self, collected: list[Tensor], seed: int) -> None:
+        patches = torch.cat(collected)
+        self.channel_mean = patches.mean(0)
+        self.channel_std = patches.std(0).clamp(min=1e-6)
+        self.bank = coreset((patches - self.channel_mean) / self.channel_std, self.bank_patches, seed)
+
+
+def coreset(patches: Tensor, size: int, seed: int) -> Tensor:
+    """Choose `size` of the patches [n, channels] so that the farthest patch is near to one of them.
+
+    Greedy k-centre choice in a random projection (Sener and Savarese, ICLR 2018; Roth et al. 2022, section 3.2).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if len(patches) > _CANDIDATE_PATCHES:
+        patches = patches[torch.randperm(len(patches), generator=generator)[:_CANDIDATE_PATCHES]]
+    projected = patches
+    if patches.shape[1] > _PROJECTED_CHANNELS:
+        projected = patches @ torch.randn(patches.shape[1], _PROJECTED_CHANNELS, generator=generator)
+    squares = projected.square().sum(1)
+    nearest = torch.full((len(projected),), math.inf)
+    chosen: list[int] = []
+    index = 0
+    for _ in range(min(size, len(projected))):
+        chosen.append(index)
+        nearest = torch.minimum(nearest, squares - 2 * (projected @ projected[index]) + squares[index])
+        index = int(nearest.argmax())
+    return patches[chosen].clone()
+
+
+def _thinned(collected: list[Tensor], slack: float) -> list[Tensor]:
+    """Keep about `_CANDIDATE_PATCHES` of all images' patches, at least 64 of each, so that memory hardly grows with them."""
+    share = max(64, math.ceil(_CANDIDATE_PATCHES / max(len(collected), 1)))
+    kept = []
+    for index, patches in enumerate(collected):
+        if len(patches) > slack * share:
+            generator = torch.Generator().manual_seed(index)
+            patches = patches[torch.randperm(len(patches), generator=generator)[:share]]
+        kept.append(patches)
+    return kept

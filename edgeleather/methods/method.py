@@ -1,0 +1,91 @@
+"""What every method is: a torch module from images to anomaly maps, and how the training frame drives it."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from edgeleather.errors import EdgeLeatherError
+
+METHODS = {
+    "memory-bank": "edgeleather.methods.memory_bank:MemoryBank",
+}
+
+ImageSource = Callable[[], Iterable[Tensor]]
+
+
+class Method(nn.Module, ABC):
+    """Images uint8 [n, h, w, 3] RGB to `anomaly_map` float32 [n, h, w] and `anomaly_score` float32 [n], its maximum.
+
+    Scores are absolute: a picture's does not depend on the others in the batch. The training frame calls `training_step`
+    for each batch, `end_epoch` after each epoch and `validation_loss` on the validation pictures.
+    """
+
+    default_epochs: int
+    default_learning_rate: float
+    batch_images: int = 8
+
+    def __init__(self, backbone: str, image_size_hw: tuple[int, int]) -> None:
+        super().__init__()
+        self.backbone_name = backbone
+        self.image_size_hw = image_size_hw
+
+    @abstractmethod
+    def load_backbone(self, weights: str) -> None:
+        """Fill the pretrained part; see `backbones.loading.load_weights`."""
+
+    @abstractmethod
+    def anomaly_map(self, image: Tensor) -> Tensor:
+        """Images uint8 [n, h, w, 3] to maps float32 [n, h, w]; the higher, the more novel."""
+
+    @abstractmethod
+    def training_step(self, image: Tensor) -> Tensor | None:
+        """The loss of one batch of normal images, or None from a method that only collects."""
+
+    @abstractmethod
+    def validation_loss(self, image: Tensor) -> Tensor:
+        """What early stopping and the choice of the best epoch watch: the mean over one batch of normal images."""
+
+    def end_epoch(self, seed: int) -> None:  # noqa: B027 - most methods have nothing to do here
+        """Called after the last batch of an epoch."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        anomaly_map = self.anomaly_map(image)
+        return anomaly_map, torch.amax(anomaly_map, dim=(1, 2))
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Fill all of the method from a saved state dict.
+
+        Raises:
+            EdgeLeatherError: the state belongs to another method or size.
+        """
+        try:
+            self.load_state_dict(state)
+        except RuntimeError as error:
+            raise EdgeLeatherError(f"expected the weights of this method, got others: {error}") from error
+
+
+class LeavesGroupsOut(ABC):
+    """A method that is refitted so cheaply that every training photograph can be scored by a model without it."""
+
+    @abstractmethod
+    def scores_left_out(self, groups: Mapping[str, ImageSource], seed: int) -> dict[str, list[float]]:
+        """For each group, the scores of its images [n, h, w, 3] under a refit without that group's images."""
+
+
+def build_method(method: str, backbone: str, image_size_hw: tuple[int, int]) -> Method:
+    """A method by name, its backbone not yet filled.
+
+    Raises:
+        EdgeLeatherError: no such method or backbone.
+    """
+    if method not in METHODS:
+        raise EdgeLeatherError(f"expected a method of {', '.join(METHODS)}, got {method!r}.")
+    module, _, attribute = METHODS[method].partition(":")
+    made = getattr(importlib.import_module(module), attribute)(backbone, image_size_hw)
+    assert isinstance(made, Method)
+    return made

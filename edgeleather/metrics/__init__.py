@@ -1,0 +1,1 @@
+"""Image and pixel metrics, in memory that does not grow with the number of maps."""

@@ -1,0 +1,174 @@
+"""The one way from a picture or camera frame to the model's input, and from the model's maps back to the frame.
+
+Training, calibration, benchmark and runtime all call `prepare`, so that no difference between them can hide here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from edgeleather.arrays import AnyArray, Float32Array, UInt8Array
+from edgeleather.errors import EdgeLeatherError
+
+Fit = Literal["exact", "crop", "stretch"]
+
+
+@dataclass(frozen=True)
+class InputMode:
+    """How a frame becomes model images.
+
+    `resize`: the whole frame becomes one image. `tiles`: the frame, scaled by `pixel_scale`, is cut into overlapping
+    images, so that a defect keeps the size in pixels that it had in training.
+    """
+
+    kind: Literal["resize", "tiles"]
+    image_size_hw: tuple[int, int]
+    pixel_scale: float | None  # model pixels per frame pixel in training; None where the training pictures differ in it
+    fit: Fit = "exact"  # what happens in `resize` mode to a frame of another aspect ratio
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Model images of one frame, and where each came from.
+
+    `images` is uint8 [n, h, w, 3] RGB. `offsets_yx` are the images' corners in the map of `map_size_hw` (the scaled
+    frame's size). `frame_box_xywh` is the part of the frame, in frame pixels, that the map shows.
+    """
+
+    images: UInt8Array
+    offsets_yx: tuple[tuple[int, int], ...]
+    map_size_hw: tuple[int, int]
+    frame_box_xywh: tuple[int, int, int, int]
+
+
+def prepare(image: AnyArray, mode: InputMode, white_level: int | None = None) -> Prepared:
+    """Turn a frame ([h, w] grey, [h, w, 3] BGR or [h, w, 4] BGRA) into RGB uint8 images at the model's size.
+
+    `white_level` is the 16-bit value that becomes 255; without one, 16-bit frames are refused.
+
+    Raises:
+        EdgeLeatherError: the frame is empty, of another type, shape, depth or aspect ratio, or smaller than one tile.
+    """
+    image_rgb = to_rgb8(image, white_level)
+    if mode.kind == "tiles":
+        return _tiles(image_rgb, mode)
+    x, y, width, height = box = _fitting_box(image_rgb.shape[:2], mode.image_size_hw, mode.fit)
+    resized = _resize(image_rgb[y : y + height, x : x + width], mode.image_size_hw)
+    return Prepared(resized[None], ((0, 0),), mode.image_size_hw, box)
+
+
+def to_rgb8(image: AnyArray, white_level: int | None = None) -> UInt8Array:
+    """A frame as contiguous uint8 [h, w, 3] RGB.
+
+    Raises:
+        EdgeLeatherError: no pixels, another number of channels, or another type than uint8 (uint16 with `white_level`).
+    """
+    if not isinstance(image, np.ndarray) or image.size == 0:
+        raise EdgeLeatherError("expected a frame with pixels, got an empty one.")
+    if image.dtype == np.uint16:
+        if white_level is None:
+            raise EdgeLeatherError(
+                "expected 8 bits a channel, got 16. Say which value is white with --white-level (4095 for a 12-bit "
+                "camera, 65535 for full range), or convert the picture to 8 bits."
+            )
+        image = cv2.convertScaleAbs(image, alpha=255.0 / white_level)
+    if image.dtype != np.uint8:
+        if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
+            raise EdgeLeatherError("expected a frame of uint8 pixels, got floats with NaN or infinity in them.")
+        raise EdgeLeatherError(f"expected a frame of uint8 pixels, got {image.dtype}.")
+    channels = 1 if image.ndim == 2 else image.shape[-1] if image.ndim == 3 else 0
+    codes = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+    if channels not in codes:
+        raise EdgeLeatherError(f"expected a frame of 1, 3 or 4 channels ([h, w, c]), got shape {image.shape}.")
+    return np.asarray(cv2.cvtColor(image, codes[channels]), np.uint8)
+
+
+def stitch(maps: Float32Array, prepared: Prepared) -> Float32Array:
+    """Join the images' maps [n, h, w] into one [height, width]; each pixel comes from the tile whose centre is nearest.
+
+    Ties between equally near centres go to the earlier tile (row by row from the top left).
+    """
+    if len(maps) == 1:
+        return maps[0]
+    tile_h, tile_w = maps.shape[1:]
+    rows = sorted({y for y, _ in prepared.offsets_yx})
+    columns = sorted({x for _, x in prepared.offsets_yx})
+    by_offset = dict(zip(prepared.offsets_yx, maps, strict=True))
+    stitched = np.empty(prepared.map_size_hw, np.float32)
+    for y, top, bottom in _nearest_spans(rows, tile_h, prepared.map_size_hw[0]):
+        for x, left, right in _nearest_spans(columns, tile_w, prepared.map_size_hw[1]):
+            stitched[top:bottom, left:right] = by_offset[y, x][top - y : bottom - y, left - x : right - x]
+    return stitched
+
+
+def resize_mask(mask: UInt8Array, prepared: Prepared) -> UInt8Array:
+    """Bring a ground-truth mask (0 or 255, frame size) to the map's size as 0 or 1; a region never vanishes whole."""
+    x, y, width, height = prepared.frame_box_xywh
+    box = (mask[y : y + height, x : x + width] > 127).astype(np.float32)
+    covered = cv2.resize(box, prepared.map_size_hw[::-1], interpolation=cv2.INTER_AREA)
+    half = covered >= 0.5
+    return np.asarray(half if half.any() else covered > 0, np.uint8)
+
+
+def tile_offsets(length: int, tile: int) -> list[int]:
+    """Where tiles of this length start along one axis: overlap of at least a quarter tile, the last shifted inside."""
+    step = tile - -(-tile // 4)
+    count = 1 + max(0, -(-(length - tile) // max(step, 1)))
+    return [min(index * step, length - tile) for index in range(count)]
+
+
+def _tiles(image_rgb: UInt8Array, mode: InputMode) -> Prepared:
+    if mode.pixel_scale is None:
+        raise EdgeLeatherError(
+            "tiles need one pixel scale, but the training pictures of this bundle had different ones. "
+            "Use --input resize, or train again with pictures of one size."
+        )
+    frame_h, frame_w = image_rgb.shape[:2]
+    tile_h, tile_w = mode.image_size_hw
+    if mode.pixel_scale != 1.0:
+        scaled_hw = (round(frame_h * mode.pixel_scale), round(frame_w * mode.pixel_scale))
+        image_rgb = _resize(image_rgb, (max(1, scaled_hw[0]), max(1, scaled_hw[1])))
+    height, width = image_rgb.shape[:2]
+    if height < tile_h or width < tile_w:
+        raise EdgeLeatherError(
+            f"expected a frame that holds at least one tile of {tile_w} x {tile_h} pixels, got {width} x {height} "
+            f"(width x height, at pixel scale {mode.pixel_scale:g}). Use larger frames or --input resize."
+        )
+    offsets = tuple((y, x) for y in tile_offsets(height, tile_h) for x in tile_offsets(width, tile_w))
+    images = np.stack([image_rgb[y : y + tile_h, x : x + tile_w] for y, x in offsets])
+    return Prepared(images, offsets, (height, width), (0, 0, frame_w, frame_h))
+
+
+def _fitting_box(frame_hw: tuple[int, ...], size_hw: tuple[int, int], fit: Fit) -> tuple[int, int, int, int]:
+    frame_h, frame_w = frame_hw
+    height, width = size_hw
+    # One pixel of rounding in the shorter side is no other aspect ratio.
+    if fit == "stretch" or abs(frame_w * height - frame_h * width) < max(height, width):
+        return 0, 0, frame_w, frame_h
+    if fit == "exact":
+        raise EdgeLeatherError(
+            f"expected frames of the model's aspect ratio ({width} x {height} pixels), got {frame_w} x {frame_h}. "
+            "Say --crop (the centre), --stretch, or --input tiles."
+        )
+    crop_w = min(frame_w, max(1, round(frame_h * width / height)))
+    crop_h = min(frame_h, max(1, round(frame_w * height / width)))
+    return (frame_w - crop_w) // 2, (frame_h - crop_h) // 2, crop_w, crop_h
+
+
+def _resize(image_rgb: UInt8Array, size_hw: tuple[int, int]) -> UInt8Array:
+    if image_rgb.shape[:2] == size_hw:
+        return np.ascontiguousarray(image_rgb)
+    shrinks = image_rgb.shape[0] >= size_hw[0] and image_rgb.shape[1] >= size_hw[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image_rgb, size_hw[::-1], interpolation=interpolation), np.uint8)
+
+
+def _nearest_spans(offsets: list[int], tile: int, length: int) -> list[tuple[int, int, int]]:
+    """(offset, start, stop) along one axis: pixels start to stop have their nearest tile centre at this offset."""
+    # The border between two tiles lies half-way between their centres; an exact half goes to the earlier one.
+    borders = [(a + b + tile - 1) // 2 + 1 for a, b in zip(offsets, offsets[1:], strict=False)]
+    return list(zip(offsets, [0, *borders], [*borders, length], strict=True))

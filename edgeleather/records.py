@@ -1,0 +1,107 @@
+"""Strict JSON records: a frozen dataclass is the schema, and unknown, missing or mistyped keys are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from edgeleather.errors import EdgeLeatherError
+
+Record = TypeVar("Record")
+
+
+def read_record(schema: type[Record], path: Path, mend: str) -> Record:
+    """Read a JSON file into a frozen dataclass.
+
+    Raises:
+        EdgeLeatherError: the file is absent, not JSON, or differs from the schema; `mend` says what to do then.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EdgeLeatherError(f"expected a file {path}, found none. {mend}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise EdgeLeatherError(f"{path}: expected a JSON file, got something unreadable ({error}). {mend}") from error
+    try:
+        return decode(schema, data, "")
+    except ValueError as error:
+        raise EdgeLeatherError(f"{path}: {error}. {mend}") from error
+
+
+def to_json(record: Any) -> bytes:
+    """A dataclass as indented UTF-8 JSON with a final newline; floats keep every digit.
+
+    Raises:
+        ValueError: a float in it is not finite (JSON has no word for that).
+    """
+    return (json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def decode(schema: Any, value: Any, where: str) -> Any:
+    """Turn parsed JSON into `schema`; a ValueError names the key, what was expected and what was got."""
+    origin, arguments = get_origin(schema), get_args(schema)
+    if dataclasses.is_dataclass(schema) and isinstance(schema, type):
+        return _decode_dataclass(schema, value, where)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (schema,) = (argument for argument in arguments if argument is not type(None))
+        return decode(schema, value, where)
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool):
+            raise ValueError(f"{where}: expected one of {', '.join(map(repr, arguments))}, got {_short(value)}")
+        return value
+    if origin is tuple:
+        return _decode_tuple(arguments, value, where)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected an object, got {_short(value)}")
+        return {key: decode(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    return _decode_scalar(schema, value, where)
+
+
+def _decode_dataclass(schema: type, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where or 'the file'}: expected an object, got {_short(value)}")
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    if unknown := sorted(set(value) - set(fields)):
+        raise ValueError(f"unknown key {_join(where, unknown[0])!r}; known are {', '.join(fields)}")
+    if missing := [name for name in fields if name not in value]:
+        raise ValueError(f"key {_join(where, missing[0])!r} is missing")
+    hints = get_type_hints(schema)
+    return schema(**{name: decode(hints[name], value[name], _join(where, name)) for name in fields})
+
+
+def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: expected a list, got {_short(value)}")
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        arguments = (arguments[0],) * len(value)
+    if len(arguments) != len(value):
+        raise ValueError(f"{where}: expected a list of {len(arguments)}, got {len(value)} items")
+    pairs = zip(arguments, value, strict=True)
+    return tuple(decode(schema, item, f"{where}[{i}]") for i, (schema, item) in enumerate(pairs))
+
+
+def _decode_scalar(schema: Any, value: Any, where: str) -> Any:
+    if schema is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, schema) or (schema is int and isinstance(value, bool)):
+        raise ValueError(f"{where}: expected {schema.__name__}, got {_short(value)}")
+    if schema is float and not math.isfinite(value):
+        raise ValueError(f"{where}: expected a finite number, got {value}")
+    return value
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,1 @@
+"""The inspection loop: sources, inspector, sinks. Nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""From a trained method to ONNX, proven, and to a bundle."""

@@ -1,0 +1,102 @@
+"""Thresholds of a graph file, found by running that graph on the pictures set aside for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeleather.dataset.reading import Sample
+from edgeleather.engines.engine import Engine
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.inference import FrameMap, infer_frame
+from edgeleather.metrics.pixels import PixelCounts
+from edgeleather.metrics.scores import best_image_f1_threshold
+from edgeleather.preprocess import InputMode, resize_mask
+from edgeleather.progress import track
+from edgeleather.run import LeftOutScore
+from edgeleather.thresholds import T1_QUANTILE, FoundThreshold, Thresholds, verdict_threshold
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of some pictures, whether each is defective, their photographs and tiles, and their pixels' counts."""
+
+    scores: tuple[float, ...]
+    defective: tuple[bool, ...]
+    groups: tuple[str, ...]
+    tiles: tuple[int, ...]
+    pixels: PixelCounts
+
+
+def score_samples(engine: Engine, samples: Sequence[Sample], mode: InputMode, label: str) -> Scored:
+    """Run pictures one by one and count their pixels against the ground truth.
+
+    Raises:
+        EdgeLeatherError: a picture or mask cannot be read or does not fit; its name is in the message.
+    """
+    pixels = PixelCounts()
+    scores, tiles = [], []
+    for sample in track(samples, label):
+        image = sample.read()
+        try:
+            result = infer_frame(engine, image, mode)
+        except EdgeLeatherError as error:
+            raise EdgeLeatherError(f"{sample.name}: {error}") from error
+        count_pixels(pixels, sample, result, (image.shape[0], image.shape[1]))
+        scores.append(result.score)
+        tiles.append(len(result.prepared.images))
+    defective = tuple(not sample.is_good for sample in samples)
+    return Scored(tuple(scores), defective, tuple(s.group for s in samples), tuple(tiles), pixels)
+
+
+def count_pixels(pixels: PixelCounts, sample: Sample, result: FrameMap, frame_hw: tuple[int, int]) -> None:
+    """Count one map against its ground truth, brought to the map's size."""
+    mask = None if sample.is_good else resize_mask(sample.read_mask(frame_hw), result.prepared)
+    pixels.add(result.anomaly_map, mask)
+
+
+def find_thresholds(
+    engine: Engine,
+    graph: str,
+    mode: InputMode,
+    held_out: Sequence[Sample],
+    t2_t3: Sequence[Sample],
+    left_out: Sequence[LeftOutScore],
+    false_alarm_rate: float,
+) -> Thresholds:
+    """T1 and the verdict from held-out good pictures, T2 and T3 from the test pictures set aside (None without any).
+
+    `left_out` are scores of the other good pictures under refits without their photograph; they join the verdict's.
+
+    Raises:
+        EdgeLeatherError: a picture cannot be used, or frames differ in their number of tiles.
+    """
+    good = score_samples(engine, held_out, mode, "threshold pictures")
+    if len(set(good.tiles)) != 1:
+        raise EdgeLeatherError(
+            f"expected threshold pictures of one size, got frames of {min(good.tiles)} to {max(good.tiles)} tiles."
+        )
+    scores = (*good.scores, *(item.score for item in left_out))
+    found = "held-out pictures"
+    if left_out:
+        found += " and pictures scored by refits without their photograph"
+    t2 = t3 = None
+    if t2_t3:
+        fitted = score_samples(engine, t2_t3, mode, "pictures for T2 and T3")
+        count = (len(t2_t3), len(set(fitted.groups)))
+        t2 = FoundThreshold(fitted.pixels.curve().best_f1_threshold(), *count)
+        t3 = FoundThreshold(best_image_f1_threshold(np.array(fitted.scores), np.array(fitted.defective)), *count)
+    return Thresholds(
+        graph=graph,
+        input_kind=mode.kind,
+        tiles_per_frame=good.tiles[0],
+        good_scores=tuple(sorted(scores)),
+        good_groups=len({*good.groups, *(item.group for item in left_out)}),
+        good_scores_from=found,
+        verdict=verdict_threshold(scores, false_alarm_rate),
+        t1_pixel=FoundThreshold(good.pixels.normal_quantile(T1_QUANTILE), len(held_out), len(set(good.groups))),
+        t2_pixel=t2,
+        t3_image=t3,
+    )
