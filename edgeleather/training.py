@@ -27,7 +27,17 @@ from edgeleather.images import image_digest
 from edgeleather.methods.method import LeavesGroupsOut, Method, build_method
 from edgeleather.progress import track
 from edgeleather.records import to_json
-from edgeleather.run import RUN_FILE, WEIGHTS_FILE, EpochLosses, ImageRecord, LeftOutScore, Run, Splits, TrainingSettings
+from edgeleather.run import (
+    RUN_FILE,
+    WEIGHTS_FILE,
+    EpochLosses,
+    ImageRecord,
+    LeftOutScore,
+    Run,
+    Splits,
+    TrainingSettings,
+    read_run,
+)
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 
@@ -44,7 +54,9 @@ class _Progress:
 
 
 def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
-    """Train a method on a dataset's good pictures and leave a run in `out`; an interrupted training goes on.
+    """Train a method on a dataset's good pictures and leave a run in `out`.
+
+    An interrupted training of the same settings and pictures goes on; a finished one is returned as it is.
 
     Raises:
         EdgeLeatherError: bad pictures, `out` holds another run, a loss that is not finite, or the disk is full.
@@ -59,6 +71,8 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
         threshold.records,
         tuple(_record(sample) for sample in split_test(dataset.test, settings.seed)),
     )
+    if (out / RUN_FILE).exists():
+        return _same_run(out, settings, splits)
     _open_run_folder(out)
     torch.manual_seed(settings.seed)
     method = build_method(settings.method, settings.backbone, settings.input_mode.image_size_hw)
@@ -219,9 +233,16 @@ def _tensors(method: Method) -> dict[str, Tensor]:
     return {name: tensor.detach().clone().contiguous() for name, tensor in method.state_dict().items()}
 
 
+def _same_run(out: Path, settings: TrainingSettings, splits: Splits) -> Run:
+    run = read_run(out)
+    if (run.settings, run.splits) != (settings, splits):
+        raise EdgeLeatherError(
+            f"{out} holds a finished run of other settings or pictures. Choose another --out, or delete that folder."
+        )
+    return run
+
+
 def _open_run_folder(out: Path) -> None:
-    if (out / RUN_FILE).exists():
-        raise EdgeLeatherError(f"{out} holds a finished run already. Choose another --out, or delete that folder.")
     strangers = [path.name for path in out.iterdir() if path.name != CHECKPOINT_FILE] if out.is_dir() else []
     if out.exists() and (not out.is_dir() or [name for name in strangers if not name.endswith(".partial")]):
         raise EdgeLeatherError(f"expected a new folder, an empty one or an interrupted run at {out}, got something else.")

@@ -38,8 +38,9 @@ class MemoryBank(Method, LeavesGroupsOut):
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int], bank_patches: int = BANK_PATCHES) -> None:
         super().__init__(backbone, image_size_hw)
-        self.backbone = build_backbone(backbone, LAYERS[backbone])
-        channels = sum(self.backbone.channels[layer] for layer in LAYERS[backbone])
+        layers = LAYERS.get(backbone, ())
+        self.backbone = build_backbone(backbone, layers)
+        channels = sum(self.backbone.channels[layer] for layer in layers)
         self.bank_patches = bank_patches
         self.register_buffer("bank", torch.zeros(0, channels))  # [patches, channels]
         self.register_buffer("channel_mean", torch.zeros(channels))

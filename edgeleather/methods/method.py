@@ -77,15 +77,23 @@ class LeavesGroupsOut(ABC):
         """For each group, the scores of its images [n, h, w, 3] under a refit without that group's images."""
 
 
+def method_class(method: str) -> type[Method]:
+    """The class of a method by name.
+
+    Raises:
+        EdgeLeatherError: no such method.
+    """
+    if method not in METHODS:
+        raise EdgeLeatherError(f"expected a method of {', '.join(METHODS)}, got {method!r}.")
+    module, _, attribute = METHODS[method].partition(":")
+    found: type[Method] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
 def build_method(method: str, backbone: str, image_size_hw: tuple[int, int]) -> Method:
     """A method by name, its backbone not yet filled.
 
     Raises:
         EdgeLeatherError: no such method or backbone.
     """
-    if method not in METHODS:
-        raise EdgeLeatherError(f"expected a method of {', '.join(METHODS)}, got {method!r}.")
-    module, _, attribute = METHODS[method].partition(":")
-    made = getattr(importlib.import_module(module), attribute)(backbone, image_size_hw)
-    assert isinstance(made, Method)
-    return made
+    return method_class(method)(backbone, image_size_hw)

@@ -1,0 +1,116 @@
+"""Accuracy of an engine on the test pictures that no threshold was fitted on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeleather.bundle import Bundle, Manifest
+from edgeleather.dataset.reading import Dataset, Sample
+from edgeleather.engines.engine import Engine
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.export.thresholds import score_samples
+from edgeleather.images import image_digest
+from edgeleather.metrics.scores import image_auroc, image_f1
+from edgeleather.thresholds import Thresholds
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One test picture's score, and the verdict at the graph's default threshold."""
+
+    name: str
+    defective: bool
+    score: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy on the tested pictures; a metric is None where the pictures or thresholds do not give it.
+
+    `f1`, `false_alarm_percent` and `hit_percent` are of the default verdict; `iou` and `pro` of the pixel threshold
+    `pixel_threshold` names (T2, or T1 without test pictures to fit it); the rest carry their threshold in their name.
+    """
+
+    images: tuple[ImageScore, ...]
+    left_out: tuple[str, ...]
+    image_auroc: float | None
+    pixel_auroc: float | None
+    aupro: float | None
+    f1: float | None
+    false_alarm_percent: float | None
+    hit_percent: float | None
+    pixel_threshold: str
+    iou: float | None
+    pro: float | None
+    iou_t1: float | None
+    pro_t1: float | None
+    f1_t1: float | None
+    f1_t3: float | None
+
+
+def tested_samples(dataset: Dataset, manifest: Manifest) -> tuple[list[Sample], list[str]]:
+    """The test pictures that neither training nor a threshold has seen, and the names of those left out.
+
+    Raises:
+        EdgeLeatherError: none is left.
+    """
+    used = manifest.images
+    seen = {*used.training, *used.validation, *used.threshold, *used.t2_t3}
+    kept, left_out = [], []
+    for sample in dataset.test:
+        if image_digest(sample.read()) in seen:
+            left_out.append(sample.name)
+        else:
+            kept.append(sample)
+    if not kept:
+        raise EdgeLeatherError(f"{dataset.root}: training or a threshold has seen every test picture; none is left to report on.")
+    return kept, left_out
+
+
+def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: Dataset) -> Evaluation:
+    """Run an engine over the tested pictures at the bundle's own input mode and thresholds.
+
+    Raises:
+        EdgeLeatherError: a picture or mask cannot be used, or none is left to report on.
+    """
+    samples, left_out = tested_samples(dataset, bundle.manifest)
+    scored = score_samples(engine, samples, bundle.manifest.input_mode, f"testing {engine.signature.backend}")
+    thresholds = bundle.thresholds_of(graph)
+    scores, defective = np.array(scored.scores), np.array(scored.defective, bool)
+    limits = np.array([thresholds.verdict_for(tiles).value for tiles in scored.tiles])
+    verdicts = np.where(scores > limits, "defect", "good")
+    alarms = verdicts == "defect"
+    curve = scored.pixels.curve()
+    has_masks = bool(defective.any())
+    pixel = thresholds.t2_pixel or thresholds.t1_pixel
+    names = (sample.name for sample in samples)
+    rows = zip(names, scored.defective, scored.scores, verdicts.tolist(), strict=True)
+    return Evaluation(
+        images=tuple(ImageScore(*row) for row in rows),
+        left_out=tuple(left_out),
+        image_auroc=image_auroc(scores, defective),
+        pixel_auroc=curve.auroc(),
+        aupro=curve.aupro(),
+        # Above zero after the threshold is taken off: frames of different numbers of tiles have different ones.
+        f1=image_f1(scores - limits, defective, 0.0) if has_masks else None,
+        false_alarm_percent=_percent(alarms[~defective]),
+        hit_percent=_percent(alarms[defective]),
+        pixel_threshold="T2" if thresholds.t2_pixel else "T1",
+        iou=curve.iou_at(pixel.value) if has_masks else None,
+        pro=curve.pro_at(pixel.value) if has_masks else None,
+        iou_t1=curve.iou_at(thresholds.t1_pixel.value) if has_masks else None,
+        pro_t1=curve.pro_at(thresholds.t1_pixel.value) if has_masks else None,
+        f1_t1=image_f1(scores, defective, thresholds.t1_pixel.value) if has_masks else None,
+        f1_t3=_f1_t3(scores, defective, thresholds) if has_masks else None,
+    )
+
+
+def _f1_t3(scores: np.ndarray, defective: np.ndarray, thresholds: Thresholds) -> float | None:
+    return image_f1(scores, defective, thresholds.t3_image.value) if thresholds.t3_image else None
+
+
+def _percent(flags: np.ndarray) -> float | None:
+    return 100.0 * float(flags.mean()) if len(flags) else None

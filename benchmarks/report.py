@@ -1,0 +1,163 @@
+"""The accuracy-against-speed report: `report.json`, `report.md`, raw latencies."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeleather import __version__
+from edgeleather.benchmarks.rounds import Candidate, Measured, measure
+from edgeleather.bundle import ORIGINAL_FOLDER, Bundle, read_bundle
+from edgeleather.engines.onnxruntime import usable_cores
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.files import cannot_write, write_atomically
+from edgeleather.machine import cpu_name
+from edgeleather.run import RUN_FILE
+
+ROUNDS, REPEATS = 5, 20
+
+
+def benchmark_bundles(
+    bundles: Sequence[Path],
+    data: Path,
+    out: Path,
+    rounds: int = ROUNDS,
+    repeats: int = REPEATS,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Compare each bundle's torch original with its ONNX Runtime graphs and write the report; returns report.json.
+
+    Raises:
+        EdgeLeatherError: a bundle or the data cannot be used, or `out` cannot be written.
+    """
+    opened = [read_bundle(folder) for folder in bundles]
+    notes = [
+        f"{bundle.folder.name}: exported without its original, so the torch row is missing and flips are unknown."
+        for bundle in opened
+        if not _has_original(bundle)
+    ]
+    candidates = [candidate for bundle in opened for candidate in _candidates(bundle)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(out, error)) from error
+    measured = measure(candidates, data, rounds, repeats, threads)
+    rows = [_row(one, measured) for one in measured]
+    first = measured[0].evaluation
+    report = {
+        "schema": 1,
+        "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "edgeleather": __version__,
+        "machine": {"cpu": cpu_name(), "usable_cores": usable_cores(), "python": platform.python_version()},
+        "threads": threads or usable_cores(),
+        "data": data.name,
+        "tested_images": len(first["images"]),
+        "tested_defective": sum(image["defective"] for image in first["images"]),
+        "left_out_images": len(first["left_out"]),
+        "rounds": rounds,
+        "repeats": repeats,
+        "rows": rows,
+        "notes": notes,
+    }
+    latencies = {_label(one.candidate): one.samples_ns for one in measured}
+    scores = {_label(one.candidate): one.evaluation["images"] for one in measured}
+    write_atomically(out / "latencies_ns.json", json.dumps(latencies).encode())
+    write_atomically(out / "scores.json", json.dumps(scores).encode())
+    write_atomically(out / "report.md", markdown(report).encode())
+    write_atomically(out / "report.json", (json.dumps(report, indent=1) + "\n").encode())
+    return report
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The report as a Markdown page."""
+    lines = [
+        "# Accuracy against speed",
+        "",
+        f"{report['tested_images']} test pictures of `{report['data']}`, {report['tested_defective']} of them defective; "
+        f"{report['left_out_images']} more were left out, because training or a threshold had seen them.",
+        f"{report['machine']['cpu']}, {report['threads']} threads, batch 1; "
+        f"{report['rounds']} rounds of {report['repeats']} images alternating between the engines.",
+        "",
+        "| bundle | backend | precision | image AUROC | pixel AUROC | AUPRO | F1 | IoU | hits | false alarms | flips "
+        "| p50 ms | p95 ms | p99 ms | FPS | MB | peak MB |",
+        "|---|---|---|" + "---:|" * 14,
+    ]
+    for row in report["rows"]:
+        cells = [row["bundle"], row["backend"], row["precision"]]
+        cells += [_cell(row[key], 4) for key in ("image_auroc", "pixel_auroc", "aupro", "f1", "iou")]
+        cells += [_cell(row[key], 1, " %") for key in ("hit_percent", "false_alarm_percent")]
+        cells.append(_cell(row["flips"], 0))
+        cells += [_cell(row[f"latency_p{p}_ms"], 2) for p in (50, 95, 99)]
+        cells += [_cell(row["fps"], 1), _cell(row["size_mb"], 2), _cell(row["peak_rss_mb"], 0)]
+        lines.append("| " + " | ".join(cells) + " |")
+    thresholds = sorted({row["pixel_threshold"] for row in report["rows"]})
+    lines += [
+        "",
+        "F1, hits and false alarms are of the default verdict (set on good pictures only); IoU is over all pixels at "
+        f"{' or '.join(thresholds)}; AUPRO is up to a false-positive rate of 30 %. Latency is the engine's alone: one image at "
+        "the model's size in, map and score out. A flip is a picture whose verdict differs from the torch original's, each "
+        "at its own threshold.",
+    ]
+    for row in report["rows"]:
+        lines += [f"- flipped in {row['bundle']} {row['backend']} {row['precision']}: {text}" for text in row["flipped"]]
+    lines += [f"- {note}" for note in report["notes"]]
+    return "\n".join(lines) + "\n"
+
+
+def _has_original(bundle: Bundle) -> bool:
+    return f"{ORIGINAL_FOLDER}/{RUN_FILE}" in bundle.manifest.files
+
+
+def _candidates(bundle: Bundle) -> list[Candidate]:
+    torch = [Candidate(bundle.folder, "torch", "fp32")] if _has_original(bundle) else []
+    return [*torch, Candidate(bundle.folder, "onnxruntime", "fp32")]
+
+
+def _row(one: Measured, everything: Sequence[Measured]) -> dict[str, Any]:
+    original = next(
+        (m for m in everything if m.candidate.bundle == one.candidate.bundle and m.candidate.backend == "torch"), None
+    )
+    flipped = None if original is None else _flips(original, one)
+    samples_ms = np.array(one.samples_ns) / 1e6
+    p50, p95, p99 = np.percentile(samples_ms, [50, 95, 99])
+    metrics = {key: value for key, value in one.evaluation.items() if key not in ("images", "left_out")}
+    return {
+        "bundle": one.candidate.bundle.name,
+        "backend": one.candidate.backend,
+        "precision": one.candidate.precision,
+        **metrics,
+        "flips": None if flipped is None else len(flipped),
+        "flipped": flipped or [],
+        "latency_p50_ms": float(p50),
+        "latency_p95_ms": float(p95),
+        "latency_p99_ms": float(p99),
+        "fps": float(1e3 / samples_ms.mean()),
+        "size_mb": one.size_mb,
+        "peak_rss_mb": one.peak_rss_mb,
+        "device": one.signature["device"],
+        "versions": one.signature["versions"],
+    }
+
+
+def _flips(original: Measured, one: Measured) -> list[str]:
+    pairs = zip(original.evaluation["images"], one.evaluation["images"], strict=True)
+    return [
+        f"{a['name']} ({a['verdict']} at {a['score']:.4f} in torch, {b['verdict']} at {b['score']:.4f})"
+        for a, b in pairs
+        if a["verdict"] != b["verdict"]
+    ]
+
+
+def _label(candidate: Candidate) -> str:
+    return f"{candidate.bundle.name} {candidate.backend} {candidate.precision}"
+
+
+def _cell(value: float | None, digits: int, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.{digits}f}{unit}"
+

@@ -1,0 +1,72 @@
+"""The full-precision torch original behind the engine contract: what every other engine is compared with."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from edgeleather.arrays import UInt8Array
+from edgeleather.bundle import ORIGINAL_FOLDER, Bundle
+from edgeleather.engines.engine import Maps, Signature, check_images
+from edgeleather.engines.onnxruntime import usable_cores
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.run import RUN_FILE, WEIGHTS_FILE, read_run
+from edgeleather.training import load_trained
+
+_WARM_UP, _TRIALS = 2, 5
+
+
+class TorchEngine:
+    """The trained method in `eval` and `inference_mode`, in the faster of the two memory layouts (measured here)."""
+
+    def __init__(self, bundle: Bundle, threads: int | None) -> None:
+        """Load the original that travels in a bundle.
+
+        Raises:
+            EdgeLeatherError: the bundle was exported without it.
+        """
+        folder = bundle.folder / ORIGINAL_FOLDER
+        if f"{ORIGINAL_FOLDER}/{RUN_FILE}" not in bundle.manifest.files:
+            raise EdgeLeatherError(f"{bundle.folder} was exported with --without-original: there is no torch row.")
+        torch.set_num_threads(threads or usable_cores())
+        self._method = load_trained(read_run(folder), folder)
+        height, width = bundle.manifest.input_mode.image_size_hw
+        example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+        seconds = {}
+        for layout in (torch.contiguous_format, torch.channels_last):
+            self._method.to(memory_format=layout)
+            seconds[layout] = self._fastest_of(example)
+        faster = min(seconds, key=lambda layout: seconds[layout])
+        self._method.to(memory_format=faster)
+        self._signature = Signature(
+            backend="torch",
+            precision="fp32",
+            device=f"cpu, {torch.get_num_threads()} threads, {str(faster).removeprefix('torch.')}",
+            versions={"torch": torch.__version__},
+            graph_sha256=bundle.manifest.files[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"].sha256,
+            image_size_hw=(height, width),
+            batch_range=(1, None),
+        )
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature
+
+    def infer(self, images: UInt8Array) -> Maps:
+        check_images(images, self._signature)
+        with torch.inference_mode():
+            maps, scores = self._method(torch.from_numpy(images))
+        return Maps(maps.numpy(), scores.numpy())
+
+    def close(self) -> None:
+        del self._method
+
+    def _fastest_of(self, example: torch.Tensor) -> float:
+        times = []
+        with torch.inference_mode():
+            for _ in range(_WARM_UP + _TRIALS):
+                started = time.perf_counter()
+                self._method(example)
+                times.append(time.perf_counter() - started)
+        return min(times[_WARM_UP:])

@@ -1,0 +1,69 @@
+"""`edgeleather demo`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+
+from edgeleather.cli.options import seed_option
+from edgeleather.cli.teach import teach_bundle
+from edgeleather.cli.train import require_train_extra
+
+FRAMES = 60
+
+
+@click.command(epilog="Example: edgeleather demo --out demo")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for all of it.")
+@seed_option
+@click.pass_context
+def demo(ctx: click.Context, out: Path, seed: int) -> None:
+    """Make synthetic leather, teach a bundle, inspect a film with it, and leave pictures and a report."""
+    require_train_extra()
+    from edgeleather.cli.inspect import inspect
+    from edgeleather.dataset.film import write_film
+    from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
+    from edgeleather.errors import EdgeLeatherError
+
+    if out.exists() and any(out.iterdir()) and not (out / ".edgeleather-demo").is_file():
+        raise EdgeLeatherError(f"{out} exists and is no earlier demo. Choose another --out.")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / ".edgeleather-demo").write_text("made by: edgeleather demo\n")
+    settings = SynthSettings(seed=seed)
+    click.echo("1. Synthetic leather: good pictures to learn from, defects to test with.")
+    synthesize_dataset(out / "leather", settings)
+    click.echo("2. Teach: train, export to ONNX, compare with the torch original.")
+    training = {
+        "method": "memory-bank", "backbone": "efficientnet-lite0", "weights": "imagenet", "image_size": None,
+        "input_kind": None, "fit": None, "epochs": None, "learning_rate": None, "patience": 20, "seed": seed,
+    }  # fmt: skip
+    teach_bundle(out / "leather", out / "bundle", out / "report", None, False, training, quiet=False)
+    click.echo(f"3. Inspect a film of {FRAMES} frames.")
+    shown = write_film(out / "film.mkv", FRAMES, settings)
+    try:
+        ctx.invoke(
+            inspect,
+            bundle=out / "bundle",
+            source=str(out / "film.mkv"),
+            jsonl=out / "inspections.jsonl",
+            save_defects=out / "defects",
+        )
+    finally:
+        summarise(out, shown)
+
+
+def summarise(out: Path, shown: list[bool]) -> None:
+    """Compare the film's verdicts with what its frames show, and say where everything lies."""
+    lines = (out / "inspections.jsonl").read_text().splitlines() if (out / "inspections.jsonl").is_file() else []
+    verdicts = [json.loads(line)["verdict"] for line in lines]
+    pairs = list(zip(shown, verdicts, strict=False))
+    found = sum(defect and verdict == "defect" for defect, verdict in pairs)
+    alarms = sum(not defect and verdict == "defect" for defect, verdict in pairs)
+    click.echo(
+        f"Of {sum(shown)} frames that show a defect, or part of one, {found} were called defects; "
+        f"of {len(shown) - sum(shown)} good ones {alarms} were."
+    )
+    click.echo(f"Look at {out}/defects (pictures), {out}/report/report.md, {out}/inspections.jsonl, {out}/bundle.")

@@ -1,0 +1,56 @@
+"""`edgeleather export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeleather.cli.options import as_json_option, false_alarm_rate_option, force_option, print_json
+from edgeleather.cli.train import require_train_extra
+
+
+@click.command(epilog="Example: edgeleather export run --out bundle")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle's folder.")
+@click.option("--data", type=click.Path(path_type=Path), default=None, help="The dataset, where it has moved since training.")
+@false_alarm_rate_option
+@click.option("--without-original", is_flag=True, help="Leave out what only `benchmark` needs.")
+@force_option
+@as_json_option
+def export(
+    run: Path,
+    out: Path,
+    data: Path | None,
+    false_alarm_rate: float | None,
+    without_original: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Export the trained RUN to a bundle: ONNX graph, thresholds, golden frames.
+
+    The graph is compared with torch on real pictures; one that differs is refused.
+    """
+    require_train_extra()
+    from edgeleather.export.bundling import export_run
+    from edgeleather.thresholds import DEFAULT_FALSE_ALARM_RATE
+
+    rate = false_alarm_rate or DEFAULT_FALSE_ALARM_RATE
+    bundle = export_run(run, out, data, rate, not without_original, force)
+    thresholds = bundle.manifest.thresholds[0]
+    if as_json:
+        metrics = vars(bundle.manifest.metrics[0])
+        print_json({"bundle": str(out), "verdict_threshold": thresholds.verdict.value, "metrics": metrics})
+        return
+    click.echo(f"Bundle {out}: the graph agrees with torch.")
+    click.echo(f"Verdict: {thresholds.verdict.describe()}")
+    pictures = f"{len(thresholds.good_scores)} good pictures from {thresholds.good_groups} photographs"
+    click.echo(f"  from {pictures}" + nominal_note(len(thresholds.good_scores), thresholds.good_groups))
+    click.echo(f"Next: edgeleather inspect {out} --source PICTURES")
+
+
+def nominal_note(pictures: int, groups: int) -> str:
+    """What to say about a rate whose pictures are not independent."""
+    if groups == pictures:
+        return "."
+    return "; pictures of one photograph resemble each other, so the rate is nominal."

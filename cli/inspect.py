@@ -1,0 +1,115 @@
+"""`edgeleather inspect`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from edgeleather.bundle import read_bundle
+from edgeleather.cli.options import (
+    as_json_option,
+    bundle_argument,
+    false_alarm_rate_option,
+    fit_of,
+    fit_options,
+    input_option,
+    print_json,
+    threads_option,
+)
+from edgeleather.runtime.inspector import Inspector, InspectorSettings
+from edgeleather.runtime.loop import Summary, run_loop
+from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Sink, TerminalSink
+from edgeleather.runtime.sources import open_source
+
+
+@click.command(epilog="Example: edgeleather inspect bundle --source 'photos/*.png' --jsonl out.jsonl --save-defects defects")
+@bundle_argument
+@click.option("--source", required=True, help="A picture, a folder, a quoted pattern or a video file.")
+@input_option
+@fit_options
+@click.option("--jsonl", type=click.Path(path_type=Path), default=None, help="Append a JSON object a frame to this file.")
+@click.option(
+    "--save-defects", type=click.Path(path_type=Path), default=None, help="Folder for an overlay picture a defective frame."
+)
+@false_alarm_rate_option
+@click.option("--white-level", type=click.IntRange(1, 65535), default=None, help="16-bit pixels: the value that is white.")
+@threads_option
+@click.option("--fail-on-defect", is_flag=True, help="Exit with 3 if a frame was defective.")
+@click.option("--quiet", is_flag=True, help="No line a frame.")
+@as_json_option
+def inspect(
+    bundle: Path,
+    source: str,
+    input_kind: str | None,
+    fit: str | None,
+    jsonl: Path | None,
+    save_defects: Path | None,
+    false_alarm_rate: float | None,
+    white_level: int | None,
+    threads: int | None,
+    fail_on_defect: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Inspect every frame of a source with BUNDLE; each gets a verdict: good, defect or failed.
+
+    Exit code 1 if nothing could be inferred, the source ended abnormally or a record could not be written.
+    """
+    frames = open_source(source)
+    settings = InspectorSettings(
+        input_kind=input_kind,
+        fit=fit_of(fit),
+        white_level=white_level,
+        false_alarm_rate=false_alarm_rate,
+        threads=threads,
+    )
+    inspector = Inspector(read_bundle(bundle), settings)
+    with contextlib.closing(inspector), stop_on_signals() as stop:
+        chosen: list[Sink] = [] if quiet else [TerminalSink(sys.stderr if as_json else sys.stdout)]
+        chosen += [JsonLinesSink(jsonl)] if jsonl else []
+        chosen += [DefectPicturesSink(save_defects)] if save_defects else []
+        sinks = [QueuedSink(sink) for sink in chosen]
+        summary = run_loop(frames, inspector, sinks, stop)
+    report(summary, sinks, as_json)
+    unwritten = any(sink.first_error for sink in sinks)
+    if summary.source_error or not summary.inferred or unwritten:
+        raise SystemExit(1)
+    if fail_on_defect and summary.defects:
+        raise SystemExit(3)
+
+
+def report(summary: Summary, sinks: list[QueuedSink], as_json: bool) -> None:
+    """The summary on standard output, what went wrong on standard error."""
+    if summary.source_error:
+        click.echo(f"Error: {summary.source_error}", err=True)
+    elif not summary.inferred and not summary.stopped_by_signal:
+        click.echo("Error: no frame of this source could be inspected; the lines above say why.", err=True)
+    for sink in sinks:
+        if sink.first_error:
+            click.echo(f"Error: {sink.lost} records were not kept by {sink.name}: {sink.first_error}", err=True)
+    if as_json:
+        print_json(vars(summary) | {"unwritten": {sink.name: sink.lost for sink in sinks if sink.lost}})
+        return
+    click.echo(
+        f"{summary.captured} captured = {summary.inferred} inferred + {summary.dropped} dropped + {summary.failed} failed; "
+        f"{summary.defects} with defects; {summary.fps:.1f} frames a second"
+        + ("; stopped by a signal" if summary.stopped_by_signal else "")
+    )
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event, so that the loop ends after the frame in hand and everything is written."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,53 @@
+"""`edgeleather COMMAND`: the table of commands, and how an error is shown."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from edgeleather import __version__
+from edgeleather.errors import EdgeLeatherError
+
+COMMANDS = {
+    "benchmark": "edgeleather.cli.benchmark:benchmark",
+    "dataset": "edgeleather.cli.dataset:dataset",
+    "demo": "edgeleather.cli.demo:demo",
+    "doctor": "edgeleather.cli.doctor:doctor",
+    "export": "edgeleather.cli.export:export",
+    "inspect": "edgeleather.cli.inspect:inspect",
+    "teach": "edgeleather.cli.teach:teach",
+    "train": "edgeleather.cli.train:train",
+}
+
+
+class CommandTable(click.Group):
+    """Imports a command's module when it is asked for, and shows an EdgeLeatherError as one message, exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgeLeatherError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="edgeleather")
+def main() -> None:
+    """Find defects in leather: from good photos to a bundle, from a bundle to an inspection loop.
+
+    \b
+    Start with:  edgeleather teach PHOTOS --method memory-bank --out BUNDLE
+    Then:        edgeleather inspect BUNDLE --source FOLDER
+    """

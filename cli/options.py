@@ -1,0 +1,82 @@
+"""Options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgeleather.preprocess import Fit
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+dataset_argument = click.argument("dataset", type=click.Path(path_type=Path))
+bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every draw.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 256), default=None, help="Cores for inference.  [default: all usable ones]"
+)
+false_alarm_rate_option = click.option(
+    "--false-alarm-rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=None,
+    help="Good frames that may be called defects, 0.01 is 1 %. A rate too rare for the held-out good pictures is "
+    "extrapolated from their tail.",
+)
+input_option = click.option(
+    "--input",
+    "input_kind",
+    type=click.Choice(["resize", "tiles"]),
+    default=None,
+    help="Whole frames at the model's size, or tiles at the scale of training.",
+)
+force_option = click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
+
+
+def fit_options(command: Command) -> Command:
+    """`--crop` and `--stretch`: what happens to frames of another aspect ratio."""
+    command = click.option("--crop", "fit", flag_value="crop", help="Frames of another aspect ratio: use the centre.")(command)
+    return click.option("--stretch", "fit", flag_value="stretch", default=None, help="... or distort them.")(command)
+
+
+def training_options(command: Command) -> Command:
+    """What `train` and `teach` ask alike."""
+    options = [
+        click.option("--method", required=True, help="memory-bank"),
+        click.option("--backbone", default="efficientnet-lite0", show_default=True, help="efficientnet-lite0 or resnet18"),
+        click.option(
+            "--weights", default="imagenet", show_default=True, help="Of the backbone: imagenet, random, or a file."
+        ),
+        click.option(
+            "--image-size",
+            type=click.IntRange(32, 2048),
+            default=None,
+            help="Longer side of the model's images in pixels.  [default: the pictures' own, at most 256]",
+        ),
+        input_option,
+        fit_options,
+        click.option("--epochs", type=click.IntRange(1), default=None, help="At most.  [default: the method's]"),
+        click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="[default: the method's]"),
+        click.option(
+            "--patience", type=click.IntRange(1), default=20, show_default=True,
+            help="Stop after so many epochs without a better validation loss.",
+        ),
+        seed_option,
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def fit_of(fit: str | None) -> Fit | None:
+    """click's flag value as the type it has."""
+    return None if fit is None else "crop" if fit == "crop" else "stretch"
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output."""
+    click.echo(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,34 @@
+"""What this machine is, for reports and `doctor`."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+_INTEGER_DOT_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    for key in ("model name", "Model"):
+        if value := _cpuinfo().get(key):
+            return value
+    return platform.processor() or platform.machine()
+
+
+def integer_dot_instructions() -> tuple[str, ...]:
+    """The processor's integer dot-product instructions, which INT8 engines gain most of their speed from."""
+    info = _cpuinfo()
+    flags = set((info.get("flags") or info.get("Features") or "").split())
+    return tuple(flag for flag in _INTEGER_DOT_FLAGS if flag in flags)
+
+
+def _cpuinfo() -> dict[str, str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    lines = (line.partition(":") for line in path.read_text(errors="replace").splitlines())
+    info: dict[str, str] = {}
+    for key, _, value in lines:
+        info.setdefault(key.strip(), value.strip())
+    return info

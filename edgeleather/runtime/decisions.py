@@ -1,0 +1,54 @@
+"""From an anomaly map to a verdict, regions and the defective area."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from edgeleather.arrays import Float32Array
+from edgeleather.preprocess import Prepared
+
+VerdictName = Literal["good", "defect", "failed"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected part of the frame above the threshold: box and area in frame pixels, and its highest map value.
+
+    `area_mm2` is None until the camera's scale in mm is known.
+    """
+
+    box_xywh: tuple[int, int, int, int]
+    area_px: int
+    area_mm2: float | None
+    peak_score: float
+
+
+def find_regions(
+    anomaly_map: Float32Array, prepared: Prepared, score_threshold: float, pixel_threshold: float
+) -> tuple[tuple[Region, ...], float]:
+    """Regions of the map above `pixel_threshold` that reach `score_threshold`, largest first, and their area in percent.
+
+    Two thresholds as in Canny's edges (1986, section on hysteresis): a frame is a defect exactly when it has a region,
+    and the region reaches as far as the pixels do that are no longer normal.
+    """
+    above = (anomaly_map > min(pixel_threshold, score_threshold)).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    frame_x, frame_y, frame_w, frame_h = prepared.frame_box_xywh
+    scale_y, scale_x = frame_h / anomaly_map.shape[0], frame_w / anomaly_map.shape[1]
+    regions = []
+    for label in range(1, count):
+        x, y, width, height, area = (int(v) for v in stats[label])
+        part = anomaly_map[y : y + height, x : x + width]
+        peak = float(part[labels[y : y + height, x : x + width] == label].max())
+        if peak <= score_threshold:
+            continue
+        left, top = frame_x + round(x * scale_x), frame_y + round(y * scale_y)
+        box = (left, top, max(1, round(width * scale_x)), max(1, round(height * scale_y)))
+        regions.append(Region(box, max(1, round(area * scale_x * scale_y)), None, peak))
+    regions.sort(key=lambda region: -region.area_px)
+    percent = 100.0 * sum(region.area_px for region in regions) / (frame_w * frame_h)
+    return tuple(regions), min(percent, 100.0)

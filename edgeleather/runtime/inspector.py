@@ -1,0 +1,148 @@
+"""One frame in, one inspection out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from edgeleather.arrays import AnyArray, Float32Array
+from edgeleather.bundle import Bundle
+from edgeleather.engines.engine import Engine, load_engine
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.golden import require_golden
+from edgeleather.inference import infer_prepared
+from edgeleather.preprocess import Fit, InputMode, prepare
+from edgeleather.runtime.decisions import Region, VerdictName, find_regions
+from edgeleather.runtime.sources import Frame
+from edgeleather.thresholds import Thresholds, Verdict
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The record of one frame. A frame that failed has one too, with `error` and no score.
+
+    `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels.
+    """
+
+    frame: int
+    captured_at: float
+    source: str
+    verdict: VerdictName
+    score: float | None
+    threshold: float | None
+    defect_area_percent: float | None
+    regions: tuple[Region, ...]
+    timings_ms: dict[str, float]
+    error: str | None
+    image: AnyArray | None
+    anomaly_map: Float32Array | None
+    map_box_xywh: tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True)
+class InspectorSettings:
+    """What a user may choose at inspection; None keeps what the bundle says."""
+
+    precision: str = "fp32"
+    input_kind: str | None = None
+    fit: Fit | None = None
+    white_level: int | None = None
+    false_alarm_rate: float | None = None
+    threads: int | None = None
+
+
+class Inspector:
+    """A bundle's engine with its input mode and thresholds. Make, use and close it on one thread."""
+
+    def __init__(self, bundle: Bundle, settings: InspectorSettings) -> None:
+        """Load the engine and replay one golden frame.
+
+        Raises:
+            EdgeLeatherError: the bundle lacks the graph, the input mode has no threshold, or the engine fails the replay.
+        """
+        graph = bundle.graph(settings.precision)
+        self.mode = choose_mode(bundle, settings)
+        self.thresholds = bundle.thresholds_of(graph)
+        self._white_level = settings.white_level
+        self._rate = settings.false_alarm_rate
+        self._verdicts: dict[int, Verdict] = {}
+        self.verdict_for(self.thresholds.tiles_per_frame)  # a bad rate is an error now, not at the first frame
+        self.engine: Engine = load_engine("onnxruntime", bundle.folder / graph, settings.precision, settings.threads)
+        try:
+            require_golden(bundle, self.engine, graph, frames=1)
+        except BaseException:
+            self.engine.close()
+            raise
+
+    def inspect(self, frame: Frame) -> Inspection:
+        """The verdict on a frame; never raises for what is wrong with the frame itself."""
+        started = time.perf_counter()
+        try:
+            if frame.image is None:
+                raise EdgeLeatherError(frame.error or "the frame could not be captured.")
+            prepared = prepare(frame.image, self.mode, self._white_level)
+            ready = time.perf_counter()
+            result = infer_prepared(self.engine, prepared)
+            inferred = time.perf_counter()
+        except EdgeLeatherError as error:
+            timings = _timings(frame, total=time.perf_counter() - started)
+            return Inspection(
+                frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, str(error),
+                frame.image, None, None,
+            )  # fmt: skip
+        threshold = self.verdict_for(len(prepared.images)).value
+        verdict: VerdictName = "good"
+        regions: tuple[Region, ...] = ()
+        percent = 0.0
+        if result.score > threshold:
+            verdict = "defect"
+            regions, percent = find_regions(result.anomaly_map, prepared, threshold, self.pixel_threshold)
+        done = time.perf_counter()
+        timings = _timings(frame, ready - started, inferred - ready, done - inferred, done - started)
+        return Inspection(
+            frame.index, frame.captured_at, frame.source, verdict, result.score, threshold, percent, regions, timings,
+            None, frame.image, result.anomaly_map, prepared.frame_box_xywh,
+        )  # fmt: skip
+
+    @property
+    def pixel_threshold(self) -> float:
+        """How far a defect reaches: T2 where test pictures with masks gave one, else T1."""
+        found = self.thresholds.t2_pixel or self.thresholds.t1_pixel
+        return found.value
+
+    def verdict_for(self, tiles: int) -> Verdict:
+        """The verdict's threshold for frames of this many tiles."""
+        if tiles not in self._verdicts:
+            self._verdicts[tiles] = self.thresholds.verdict_for(tiles, self._rate)
+        return self._verdicts[tiles]
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:
+    """The bundle's input mode, with what the user wishes otherwise.
+
+    Raises:
+        EdgeLeatherError: a mode for which the bundle has no threshold.
+    """
+    mode = bundle.manifest.input_mode
+    if settings.input_kind == "resize" and mode.kind == "tiles":
+        raise EdgeLeatherError(
+            "this bundle was trained on tiles and has no threshold for whole frames made smaller. Use --input tiles, or "
+            "train with: edgeleather train --input resize"
+        )
+    if settings.input_kind == "tiles" and mode.pixel_scale is None:
+        raise EdgeLeatherError(
+            "this bundle has no threshold for tiles: its training pictures differ in size, so no pixel scale is known. "
+            "Use --input resize, or train with: edgeleather train --input tiles"
+        )
+    kind = mode.kind if settings.input_kind is None else settings.input_kind
+    return replace(mode, kind="tiles" if kind == "tiles" else "resize", fit=settings.fit or mode.fit)
+
+
+def _timings(
+    frame: Frame, preprocess: float = 0.0, inference: float = 0.0, decision: float = 0.0, total: float = 0.0
+) -> dict[str, float]:
+    seconds = {"preprocess": preprocess, "inference": inference, "decision": decision, "total": total}
+    return {"capture": round(frame.capture_ms, 3)} | {name: round(1e3 * value, 3) for name, value in seconds.items()}

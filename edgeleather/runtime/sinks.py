@@ -1,0 +1,175 @@
+"""Where inspections go: the terminal, a JSON-lines file, a folder of overlay pictures. Each behind a queue of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.files import cannot_write
+from edgeleather.images import write_image
+from edgeleather.runtime.inspector import Inspection
+from edgeleather.runtime.overlay import draw_overlay
+
+_QUEUE_FRAMES = 32
+
+
+class Sink(Protocol):
+    """Receives inspections, one by one, on one thread."""
+
+    name: str
+
+    def write(self, inspection: Inspection) -> None:
+        """Take one inspection.
+
+        Raises:
+            EdgeLeatherError: it could not be kept; nothing half-written stays behind.
+        """
+
+    def close(self) -> None: ...
+
+
+class QueuedSink:
+    """A sink on a thread of its own. A full queue waits (files lose no frame); a failure is noted, never passed on."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.name = sink.name
+        self.lost = 0
+        self.first_error: str | None = None
+        self._queue: queue.Queue[Inspection | None] = queue.Queue(_QUEUE_FRAMES)
+        self._thread = threading.Thread(target=self._work, name=f"sink {sink.name}", daemon=True)
+        self._thread.start()
+
+    def put(self, inspection: Inspection) -> None:
+        self._queue.put(inspection)
+
+    def close(self) -> None:
+        """Wait until all that was put is written."""
+        self._queue.put(None)
+        self._thread.join()
+        self._note(self._sink.close)
+
+    def _work(self) -> None:
+        while (inspection := self._queue.get()) is not None:
+            if not self._note(self._sink.write, inspection):
+                self.lost += 1
+
+    def _note(self, action: Any, *arguments: Any) -> bool:
+        try:
+            action(*arguments)
+        except (EdgeLeatherError, OSError) as error:
+            self.first_error = self.first_error or str(error)
+            return False
+        return True
+
+
+class TerminalSink:
+    """A line a frame."""
+
+    name = "terminal"
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, inspection: Inspection) -> None:
+        self._stream.write(terminal_line(inspection) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        pass
+
+
+class JsonLinesSink:
+    """A JSON object a frame, appended to a file; a line that does not fit on the disk is taken back whole."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file for appending.
+
+        Raises:
+            EdgeLeatherError: it cannot be opened.
+        """
+        self.name = str(path)
+        self._path = path
+        try:
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise EdgeLeatherError(cannot_write(path, error)) from error
+
+    def write(self, inspection: Inspection) -> None:
+        line = (json.dumps(to_record(inspection), ensure_ascii=False, allow_nan=False) + "\n").encode()
+        whole = os.fstat(self._descriptor).st_size
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:])
+        except OSError as error:
+            os.ftruncate(self._descriptor, whole)
+            raise EdgeLeatherError(cannot_write(self._path, error)) from error
+
+    def close(self) -> None:
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            # A pipe or a terminal cannot be synced, and needs not be.
+            if error.errno not in (22, 95):
+                raise EdgeLeatherError(cannot_write(self._path, error)) from error
+        finally:
+            os.close(self._descriptor)
+
+
+class DefectPicturesSink:
+    """An overlay picture of each defective frame, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder.
+
+        Raises:
+            EdgeLeatherError: it cannot be made.
+        """
+        self.name = str(folder)
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EdgeLeatherError(cannot_write(folder, error)) from error
+
+    def write(self, inspection: Inspection) -> None:
+        if inspection.verdict == "defect":
+            stem = Path(inspection.source).stem
+            write_image(self._folder / f"{inspection.frame:06d}-{stem}.png", draw_overlay(inspection))
+
+    def close(self) -> None:
+        pass
+
+
+def to_record(inspection: Inspection) -> dict[str, Any]:
+    """An inspection as the JSON object that `--jsonl` writes."""
+    return {
+        "frame": inspection.frame,
+        "captured_at": inspection.captured_at,
+        "source": inspection.source,
+        "verdict": inspection.verdict,
+        "score": inspection.score,
+        "threshold": inspection.threshold,
+        "defect_area_percent": inspection.defect_area_percent,
+        "regions": [vars(region) for region in inspection.regions],
+        "timings_ms": inspection.timings_ms,
+        "error": inspection.error,
+    }
+
+
+def terminal_line(inspection: Inspection) -> str:
+    """An inspection as one line for a person."""
+    head = f"{inspection.frame:6d}  {inspection.verdict:6s}"
+    if inspection.verdict == "failed":
+        return f"{head}  {inspection.source}: {inspection.error}"
+    line = f"{head}  score {inspection.score:.3f} (threshold {inspection.threshold:.3f})"
+    if inspection.regions:
+        regions = f"{len(inspection.regions)} region" + "s" * (len(inspection.regions) > 1)
+        line += f"  {regions}, {inspection.defect_area_percent:.2f} % of the area"
+    return f"{line}  {inspection.timings_ms['total']:.1f} ms  {inspection.source}"
