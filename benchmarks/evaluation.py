@@ -51,7 +51,7 @@ class Evaluation:
     f1_t3: float | None
 
 
-def tested_samples(dataset: Dataset, manifest: Manifest) -> tuple[list[Sample], list[str]]:
+def reportable_samples(dataset: Dataset, manifest: Manifest) -> tuple[list[Sample], list[str]]:
     """The test pictures that neither training nor a threshold has seen, and the names of those left out.
 
     Raises:
@@ -66,7 +66,9 @@ def tested_samples(dataset: Dataset, manifest: Manifest) -> tuple[list[Sample], 
         else:
             kept.append(sample)
     if not kept:
-        raise EdgeLeatherError(f"{dataset.root}: training or a threshold has seen every test picture; none is left to report on.")
+        raise EdgeLeatherError(
+            f"{dataset.root}: training or a threshold has seen every test picture; none is left to report on."
+        )
     return kept, left_out
 
 
@@ -76,7 +78,7 @@ def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: Dataset) -> Ev
     Raises:
         EdgeLeatherError: a picture or mask cannot be used, or none is left to report on.
     """
-    samples, left_out = tested_samples(dataset, bundle.manifest)
+    samples, left_out = reportable_samples(dataset, bundle.manifest)
     scored = score_samples(engine, samples, bundle.manifest.input_mode, f"testing {engine.signature.backend}")
     thresholds = bundle.thresholds_of(graph)
     scores, defective = np.array(scored.scores), np.array(scored.defective, bool)

@@ -105,7 +105,9 @@ def markdown(report: dict[str, Any]) -> str:
         "at its own threshold.",
     ]
     for row in report["rows"]:
-        lines += [f"- flipped in {row['bundle']} {row['backend']} {row['precision']}: {text}" for text in row["flipped"]]
+        lines += [
+            f"- flipped in {row['bundle']} {row['backend']} {row['precision']}: {text}" for text in row["flipped"]
+        ]
     lines += [f"- {note}" for note in report["notes"]]
     return "\n".join(lines) + "\n"
 
@@ -160,4 +162,3 @@ def _label(candidate: Candidate) -> str:
 
 def _cell(value: float | None, digits: int, unit: str = "") -> str:
     return "-" if value is None else f"{value:.{digits}f}{unit}"
-

@@ -35,10 +35,10 @@ class TorchEngine:
         example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
         seconds = {}
         for layout in (torch.contiguous_format, torch.channels_last):
-            self._method.to(memory_format=layout)
+            self._method = self._method.to(memory_format=layout)  # type: ignore[call-overload] # not in torch's stub
             seconds[layout] = self._fastest_of(example)
         faster = min(seconds, key=lambda layout: seconds[layout])
-        self._method.to(memory_format=faster)
+        self._method = self._method.to(memory_format=faster)  # type: ignore[call-overload]
         self._signature = Signature(
             backend="torch",
             precision="fp32",

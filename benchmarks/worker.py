@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeleather.benchmarks.evaluation import evaluate, tested_samples
+from edgeleather.benchmarks.evaluation import evaluate, reportable_samples
 from edgeleather.bundle import ORIGINAL_FOLDER, Bundle, read_bundle
 from edgeleather.dataset.reading import Dataset, read_dataset
 from edgeleather.engines.engine import Engine, load_engine
@@ -33,7 +33,7 @@ class Worker:
         self._engine, measured = _load(self._bundle, self._graph, backend, precision, threads)
         self._size_mb = self._bundle.manifest.files[measured].size_bytes / 1e6
         mode = self._bundle.manifest.input_mode
-        samples = tested_samples(self._dataset, self._bundle.manifest)[0]
+        samples = reportable_samples(self._dataset, self._bundle.manifest)[0]
         step = max(1, len(samples) // _TIMED_IMAGES)
         self._images = [prepare(sample.read(), mode).images[:1] for sample in samples[::step]]
         for index in range(_WARM_UP):

@@ -12,8 +12,12 @@ from edgeleather.cli.options import as_json_option, print_json, threads_option
 @click.command(epilog="Example: edgeleather benchmark bundle --data photos --out report")
 @click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="A dataset; only its test set is needed.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for report.json, report.md and raw figures.")
-@click.option("--rounds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Alternating between the engines.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for report.json, report.md and raw figures."
+)
+@click.option(
+    "--rounds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Alternating between the engines."
+)
 @click.option("--repeats", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Images a round.")
 @threads_option
 @as_json_option

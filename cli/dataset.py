@@ -39,8 +39,12 @@ def check(dataset: Path, as_json: bool) -> None:
 
 @dataset.command(epilog="Example: edgeleather dataset synth --out synthetic --preset multi-colour")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
-@click.option("--preset", type=click.Choice(["single-colour", "multi-colour"]), default="single-colour", show_default=True)
-@click.option("--size", type=click.IntRange(64, 1024), default=256, show_default=True, help="Side of a picture in pixels.")
+@click.option(
+    "--preset", type=click.Choice(["single-colour", "multi-colour"]), default="single-colour", show_default=True
+)
+@click.option(
+    "--size", type=click.IntRange(64, 1024), default=256, show_default=True, help="Side of a picture in pixels."
+)
 @click.option("--train-good", type=click.IntRange(1, 10_000), default=40, show_default=True)
 @click.option("--test-good", type=click.IntRange(0, 10_000), default=12, show_default=True)
 @click.option("--defects-per-class", type=click.IntRange(0, 10_000), default=3, show_default=True)
@@ -52,4 +56,6 @@ def synth(
     from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
 
     synthesize_dataset(out, SynthSettings(preset, size, train_good, test_good, defects_per_class, seed))
-    click.echo(f"{out}: {train_good} good pictures for training, {test_good} for testing, {defects_per_class} a defect class")
+    click.echo(
+        f"{out}: {train_good} good pictures for training, {test_good} for testing, {defects_per_class} a defect class"
+    )

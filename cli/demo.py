@@ -16,7 +16,9 @@ FRAMES = 60
 
 
 @click.command(epilog="Example: edgeleather demo --out demo")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for all of it.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for all of it."
+)
 @seed_option
 @click.pass_context
 def demo(ctx: click.Context, out: Path, seed: int) -> None:

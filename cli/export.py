@@ -13,7 +13,9 @@ from edgeleather.cli.train import require_train_extra
 @click.command(epilog="Example: edgeleather export run --out bundle")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle's folder.")
-@click.option("--data", type=click.Path(path_type=Path), default=None, help="The dataset, where it has moved since training.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=None, help="The dataset, where it has moved since training."
+)
 @false_alarm_rate_option
 @click.option("--without-original", is_flag=True, help="Leave out what only `benchmark` needs.")
 @force_option

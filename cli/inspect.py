@@ -28,17 +28,26 @@ from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedS
 from edgeleather.runtime.sources import open_source
 
 
-@click.command(epilog="Example: edgeleather inspect bundle --source 'photos/*.png' --jsonl out.jsonl --save-defects defects")
+@click.command(
+    epilog="Example: edgeleather inspect bundle --source 'photos/*.png' --jsonl out.jsonl --save-defects defects"
+)
 @bundle_argument
 @click.option("--source", required=True, help="A picture, a folder, a quoted pattern or a video file.")
 @input_option
 @fit_options
-@click.option("--jsonl", type=click.Path(path_type=Path), default=None, help="Append a JSON object a frame to this file.")
 @click.option(
-    "--save-defects", type=click.Path(path_type=Path), default=None, help="Folder for an overlay picture a defective frame."
+    "--jsonl", type=click.Path(path_type=Path), default=None, help="Append a JSON object a frame to this file."
+)
+@click.option(
+    "--save-defects",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder for an overlay picture a defective frame.",
 )
 @false_alarm_rate_option
-@click.option("--white-level", type=click.IntRange(1, 65535), default=None, help="16-bit pixels: the value that is white.")
+@click.option(
+    "--white-level", type=click.IntRange(1, 65535), default=None, help="16-bit pixels: the value that is white."
+)
 @threads_option
 @click.option("--fail-on-defect", is_flag=True, help="Exit with 3 if a frame was defective.")
 @click.option("--quiet", is_flag=True, help="No line a frame.")

@@ -16,7 +16,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 dataset_argument = click.argument("dataset", type=click.Path(path_type=Path))
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every draw.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of every draw."
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 256), default=None, help="Cores for inference.  [default: all usable ones]"
 )
@@ -39,7 +41,9 @@ force_option = click.option("--force", is_flag=True, help="Replace a bundle that
 
 def fit_options(command: Command) -> Command:
     """`--crop` and `--stretch`: what happens to frames of another aspect ratio."""
-    command = click.option("--crop", "fit", flag_value="crop", help="Frames of another aspect ratio: use the centre.")(command)
+    command = click.option("--crop", "fit", flag_value="crop", help="Frames of another aspect ratio: use the centre.")(
+        command
+    )
     return click.option("--stretch", "fit", flag_value="stretch", default=None, help="... or distort them.")(command)
 
 

@@ -25,7 +25,10 @@ from edgeleather.cli.train import require_train_extra, train_run
 @false_alarm_rate_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle's folder.")
 @click.option(
-    "--report", type=click.Path(path_type=Path), default=None, help="Folder for the benchmark's report.  [default: OUT-report]"
+    "--report",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder for the benchmark's report.  [default: OUT-report]",
 )
 @force_option
 @as_json_option

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from edgeleather.cli.options import as_json_option, dataset_argument, fit_of, print_json, training_options
 from edgeleather.errors import MissingPartError
+from edgeleather.machine import is_installed
 
 if TYPE_CHECKING:
     from edgeleather.run import Run
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: edgeleather train photos --method memory-bank --out run")
 @dataset_argument
 @training_options
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run; an interrupted one goes on.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the run; an interrupted one goes on."
+)
 @as_json_option
 def train(
     dataset: Path,
@@ -75,7 +78,7 @@ def train_run(
 
     chosen = method_class(method)
     pictures = read_dataset(dataset, needs="train")
-    kind = "tiles" if input_kind == "tiles" else "resize"
+    kind: Literal["resize", "tiles"] = "tiles" if input_kind == "tiles" else "resize"
     mode = choose_input_mode(pictures.train_good, kind, image_size, fit_of(fit) or "exact")
     settings = TrainingSettings(
         method=method,
@@ -96,8 +99,6 @@ def require_train_extra() -> None:
     Raises:
         MissingPartError: one of them is missing.
     """
-    from importlib.util import find_spec
-
     for module in ("torch", "onnx", "onnxscript", "safetensors"):
-        if find_spec(module) is None:
+        if not is_installed(module):
             raise MissingPartError(module, "train")

@@ -119,7 +119,9 @@ def read_bundle(folder: Path, with_original: bool = False) -> Bundle:
             raise EdgeLeatherError(f"{folder}: {name} is damaged (its SHA-256 is not the manifest's). {_MEND}")
     for thresholds in manifest.thresholds:
         if thresholds.graph not in manifest.files:
-            raise EdgeLeatherError(f"{folder}: thresholds for {thresholds.graph}, which the bundle does not hold. {_MEND}")
+            raise EdgeLeatherError(
+                f"{folder}: thresholds for {thresholds.graph}, which the bundle does not hold. {_MEND}"
+            )
     return Bundle(folder, manifest)
 
 
@@ -184,7 +186,9 @@ def _inside(folder: Path, name: str) -> Path:
     """A file of the bundle by its name in the manifest; absolute paths, `..` and links are refused."""
     parts = name.split("/")
     if not _NAME.fullmatch(name) or ".." in parts:
-        raise EdgeLeatherError(f"{folder}: the manifest names {name!r}, which is no plain name inside the bundle. {_MEND}")
+        raise EdgeLeatherError(
+            f"{folder}: the manifest names {name!r}, which is no plain name inside the bundle. {_MEND}"
+        )
     path = folder
     for part in parts:
         path = path / part

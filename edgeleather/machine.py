@@ -1,7 +1,8 @@
-"""What this machine is, for reports and `doctor`."""
+"""What this machine is and has: for reports, for `doctor`, and for commands that need an optional part."""
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def integer_dot_instructions() -> tuple[str, ...]:
     info = _cpuinfo()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return tuple(flag for flag in _INTEGER_DOT_FLAGS if flag in flags)
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported; it is not imported to find out."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _cpuinfo() -> dict[str, str]:

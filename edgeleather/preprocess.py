@@ -5,6 +5,7 @@ Training, calibration, benchmark and runtime all call `prepare`, so that no diff
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,7 +94,7 @@ def stitch(maps: Float32Array, prepared: Prepared) -> Float32Array:
     Ties between equally near centres go to the earlier tile (row by row from the top left).
     """
     if len(maps) == 1:
-        return maps[0]
+        return np.asarray(maps[0], np.float32)
     tile_h, tile_w = maps.shape[1:]
     rows = sorted({y for y, _ in prepared.offsets_yx})
     columns = sorted({x for _, x in prepared.offsets_yx})
@@ -170,5 +171,5 @@ def _resize(image_rgb: UInt8Array, size_hw: tuple[int, int]) -> UInt8Array:
 def _nearest_spans(offsets: list[int], tile: int, length: int) -> list[tuple[int, int, int]]:
     """(offset, start, stop) along one axis: pixels start to stop have their nearest tile centre at this offset."""
     # The border between two tiles lies half-way between their centres; an exact half goes to the earlier one.
-    borders = [(a + b + tile - 1) // 2 + 1 for a, b in zip(offsets, offsets[1:], strict=False)]
+    borders = [(a + b + tile - 1) // 2 + 1 for a, b in itertools.pairwise(offsets)]
     return list(zip(offsets, [0, *borders], [*borders, length], strict=True))

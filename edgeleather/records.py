@@ -28,9 +28,10 @@ def read_record(schema: type[Record], path: Path, mend: str) -> Record:
     except (OSError, ValueError, RecursionError) as error:
         raise EdgeLeatherError(f"{path}: expected a JSON file, got something unreadable ({error}). {mend}") from error
     try:
-        return decode(schema, data, "")
+        record: Record = decode(schema, data, "")
     except ValueError as error:
         raise EdgeLeatherError(f"{path}: {error}. {mend}") from error
+    return record
 
 
 def to_json(record: Any) -> bytes:

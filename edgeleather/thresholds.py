@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from edgeleather.arrays import Float64Array
 from edgeleather.errors import EdgeLeatherError
 
 DEFAULT_FALSE_ALARM_RATE = 0.01
@@ -111,7 +112,7 @@ def verdict_threshold(
     return Verdict(float(scores[-1]), -math.expm1(math.log1p(-supported) * units), rate, "conformal")
 
 
-def _pareto_tail(scores: np.ndarray, rate: float) -> float:
+def _pareto_tail(scores: Float64Array, rate: float) -> float:
     """The score that a share `rate` of good frames exceeds, by a generalised Pareto tail (probability-weighted moments)."""
     tail = math.ceil(_TAIL_SHARE * len(scores))
     if len(scores) < _MIN_TAIL_SCORES:
@@ -132,4 +133,4 @@ def _pareto_tail(scores: np.ndarray, rate: float) -> float:
     ratio = rate / (tail / len(scores))
     if abs(shape) < 1e-6:
         return origin - scale * math.log(ratio)
-    return origin + scale / shape * (ratio**-shape - 1.0)
+    return origin + scale / shape * (math.pow(ratio, -shape) - 1.0)

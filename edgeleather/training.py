@@ -24,7 +24,7 @@ from edgeleather.dataset.splitting import GoodSplit, split_good, split_test
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
 from edgeleather.images import image_digest
-from edgeleather.methods.method import LeavesGroupsOut, Method, build_method
+from edgeleather.methods.method import ImageSource, LeavesGroupsOut, Method, build_method
 from edgeleather.progress import track
 from edgeleather.records import to_json
 from edgeleather.run import (
@@ -161,7 +161,7 @@ def _one_epoch(
                     f"epoch {epoch}: the training loss is {loss.item()}. Use a smaller --learning-rate."
                 )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call] # torch's own stub
             optimizer.step()
             total, seen = total + loss.item() * len(batch), seen + len(batch)
     method.end_epoch(settings.seed)
@@ -192,17 +192,19 @@ def _scores_left_out(method: Method, parts: dict[str, ModelImages], seed: int) -
     if not isinstance(method, LeavesGroupsOut):
         return ()
     training, validation = parts["training"], parts["validation"]
-    group_names = sorted({record.group for record in training.records})
-    sources = {
-        group: (lambda indices=training.of_group(group): map(torch.from_numpy, training.batches(8, indices)))
-        for group in group_names
-    }
+    groups = {record.group: training.of_group(record.group) for record in training.records}
+
+    def source(indices: list[int]) -> ImageSource:
+        return lambda: map(torch.from_numpy, training.batches(method.batch_images, indices))
+
+    sources = {group: source(indices) for group, indices in sorted(groups.items())}
     with torch.inference_mode():
         by_group = method.scores_left_out(sources, seed)
-        held_out = [float(s) for batch in validation.batches(8) for s in method(torch.from_numpy(batch))[1]]
+        held_out = [
+            float(s) for batch in validation.batches(method.batch_images) for s in method(torch.from_numpy(batch))[1]
+        ]
     scores = [
-        LeftOutScore(record.name, record.group, score)
-        for record, score in _per_image(training, {g: training.of_group(g) for g in by_group}, by_group)
+        LeftOutScore(record.name, record.group, score) for record, score in _per_image(training, groups, by_group)
     ]
     everything = {"": list(range(len(validation)))}
     scores += [
@@ -245,7 +247,9 @@ def _same_run(out: Path, settings: TrainingSettings, splits: Splits) -> Run:
 def _open_run_folder(out: Path) -> None:
     strangers = [path.name for path in out.iterdir() if path.name != CHECKPOINT_FILE] if out.is_dir() else []
     if out.exists() and (not out.is_dir() or [name for name in strangers if not name.endswith(".partial")]):
-        raise EdgeLeatherError(f"expected a new folder, an empty one or an interrupted run at {out}, got something else.")
+        raise EdgeLeatherError(
+            f"expected a new folder, an empty one or an interrupted run at {out}, got something else."
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

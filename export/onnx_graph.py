@@ -35,7 +35,11 @@ def to_onnx(method: Method) -> bytes:
     level = quiet.level
     try:
         quiet.setLevel(logging.ERROR)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as work:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            tempfile.TemporaryDirectory() as work,
+        ):
             warnings.simplefilter("ignore")  # deprecations inside torch's exporter, none of them the user's
             program = torch.onnx.export(
                 method.eval(),
@@ -87,7 +91,9 @@ def prove(method: Method, engine: Engine, images: UInt8Array) -> float:
         )
     in_batch = float(np.max(np.abs(together.scores - alone) / np.maximum(np.abs(alone), 1e-12)))
     if not in_batch <= BATCH_TOLERANCE:
-        raise EdgeLeatherError(f"export refused: scores change by {in_batch:.2g} with the batch ({BATCH_TOLERANCE:g} allowed).")
+        raise EdgeLeatherError(
+            f"export refused: scores change by {in_batch:.2g} with the batch ({BATCH_TOLERANCE:g} allowed)."
+        )
     if not np.array_equal(together.scores, together.maps.max(axis=(1, 2))):
         raise EdgeLeatherError("export refused: the graph's anomaly_score is not its map's maximum.")
     return deviation

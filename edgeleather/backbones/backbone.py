@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -9,8 +11,8 @@ from typing_extensions import Self
 class Backbone(nn.Module):
     """Normalised images [n, 3, h, w] to a list of features [n, channels, h / stride, w / stride], one for each layer; frozen."""
 
-    channels: dict[str, int]
-    strides: dict[str, int]
+    channels: ClassVar[dict[str, int]]
+    strides: ClassVar[dict[str, int]]
 
     def __init__(self, layers: tuple[str, ...]) -> None:
         super().__init__()

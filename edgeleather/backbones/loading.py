@@ -52,7 +52,9 @@ def load_weights(backbone: Backbone, name: str, weights: str) -> None:
     wanted = backbone.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
     if missing:
-        raise EdgeLeatherError(f"--weights {weights}: expected the state dict of {name}, but {missing[0]!r} is not in it.")
+        raise EdgeLeatherError(
+            f"--weights {weights}: expected the state dict of {name}, but {missing[0]!r} is not in it."
+        )
     try:
         backbone.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
     except RuntimeError as error:
@@ -76,7 +78,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EdgeLeatherError(f"--weights {path}: expected a state dict, got a file that does not load: {reason}") from error
+        raise EdgeLeatherError(
+            f"--weights {path}: expected a state dict, got a file that does not load: {reason}"
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise EdgeLeatherError(f"--weights {path}: expected a state dict of tensors, got {type(state).__name__}.")
     return state

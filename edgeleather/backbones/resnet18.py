@@ -6,6 +6,8 @@ Source: He et al., "Deep residual learning for image recognition", CVPR 2016; th
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -37,8 +39,8 @@ class ResNet18(Backbone):
     Layers are named `layer1` to `layer4`; nothing behind the deepest wanted one is built.
     """
 
-    channels = {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
-    strides = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
+    channels: ClassVar[dict[str, int]] = {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
+    strides: ClassVar[dict[str, int]] = {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
 
     def __init__(self, layers: tuple[str, ...]) -> None:
         super().__init__(layers)

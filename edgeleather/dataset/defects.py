@@ -64,7 +64,9 @@ def _wrinkle(image: Float32Array, rng: np.random.Generator) -> tuple[Float32Arra
     across = path[-1] - path[0]
     across = np.array([-across[1], across[0]]) / max(float(np.hypot(*across)), 1e-6)
     y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(np.float32)
-    wobble = cv2.resize(rng.normal(0, 3.0 * unit, (5, 5)).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    wobble = cv2.resize(
+        rng.normal(0, 3.0 * unit, (5, 5)).astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_CUBIC
+    )
     phase = (x * across[0] + y * across[1] + wobble) * (2 * np.pi / (rng.uniform(7, 10) * unit))
     folds = np.sin(phase) + 0.4 * np.sin(2 * phase + 0.7)
     return image * (1.0 + 0.30 * folds[..., None]), bundle
@@ -111,7 +113,7 @@ DEFECTS: dict[str, Painter] = {
 
 def _unit(image: Float32Array) -> float:
     """Sizes above are for pictures of 256 pixels; others scale with the shorter side, thin strokes never below it."""
-    return max(min(image.shape[:2]) / 256.0, 0.5)
+    return max(float(min(image.shape[:2])) / 256.0, 0.5)
 
 
 def _disc(radius_px: float) -> UInt8Array:

@@ -24,7 +24,7 @@ class Hide:
 
 
 HIDES = {
-    "brown": Hide((112, 70, 54), 30.0, 1.0, 0.30),
+    "brown": Hide((112, 70, 54), 30.0, 0.65, 0.30),
     "grey": Hide((104, 107, 109), 20.0, 0.35, 0.20),
     "navy": Hide((62, 68, 80), 24.0, 0.45, 0.25),
     "cream": Hide((205, 190, 168), 16.0, 0.30, 0.15),
@@ -41,13 +41,13 @@ def leather(size_hw: tuple[int, int], hide: Hide, rng: np.random.Generator) -> U
     lambert = -(np.cos(angle) * slope_x + np.sin(angle) * slope_y)
     shade = 1.0 + 0.42 * np.tanh(1.6 * lambert) + 0.09 * (height_field - float(height_field.mean()))
     shine = hide.gloss * np.clip(lambert - 0.25, 0, None) ** 2
-    lamp = 1.0 + 0.05 * _smooth_noise(size_hw, 1.5 * max(size_hw), rng)
+    lamp = 1.0 + 0.05 * _smooth_noise(size_hw, min(1.5 * max(size_hw), 2.0 * min(size_hw)), rng)
     dye = 1.0 + 0.025 * _smooth_noise(size_hw, 4 * hide.cell_px, rng)
     speckle = rng.normal(0.0, 0.012, size_hw).astype(np.float32)
     light = (shade * lamp * dye + speckle)[..., None]
     tint = 1.0 + 0.006 * np.stack([_smooth_noise(size_hw, 5 * hide.cell_px, rng) for _ in range(3)], axis=-1)
     image = np.asarray(hide.colour_rgb, np.float32) * light * tint + 160.0 * shine[..., None]
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)
 
 
 def _grain(size_hw: tuple[int, int], hide: Hide, rng: np.random.Generator) -> Float32Array:
@@ -94,8 +94,8 @@ def _valley(edge: Float32Array, width: float) -> Float32Array:
 def _smooth_noise(size_hw: tuple[int, int], period_px: float, rng: np.random.Generator) -> Float32Array:
     """Noise of about unit variance whose waves are about `period_px` long."""
     height, width = size_hw
-    grid_hw = tuple(max(4, int(np.ceil(n / max(period_px, 2.0))) + 3) for n in size_hw)
+    scale = max(2, round(period_px))
+    grid_hw = (-(-height // scale) + 3, -(-width // scale) + 3)
     grid = rng.normal(0.0, 1.25, grid_hw).astype(np.float32)
-    scale = max(1, int(np.ceil(max(height / (grid_hw[0] - 2), width / (grid_hw[1] - 2)))))
     large = cv2.resize(grid, (grid_hw[1] * scale, grid_hw[0] * scale), interpolation=cv2.INTER_CUBIC)
     return np.asarray(large[scale : scale + height, scale : scale + width], np.float32)

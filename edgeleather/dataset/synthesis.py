@@ -19,7 +19,7 @@ from edgeleather.files import cannot_write
 from edgeleather.images import write_image
 from edgeleather.progress import track
 
-_PER_PHOTOGRAPH = 4  # pictures cut from one procedural photograph: a quarter each
+_PER_PHOTOGRAPH = 4  # good pictures cut from one procedural photograph: a quarter each; a defect has one to itself
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def strip_with_defects(length_px: int, settings: SynthSettings) -> tuple[UInt8Ar
     kinds = list(DEFECTS)
     for number, left in enumerate(range(2 * size, length_px - size, 3 * size)):
         window = np.ascontiguousarray(strip[:, left : left + size])
-        strip[:, left : left + size], mask[:, left : left + size] = paste_defect(window, kinds[number % len(kinds)], rng)
+        strip[:, left : left + size], mask[:, left : left + size] = paste_defect(
+            window, kinds[number % len(kinds)], rng
+        )
     return strip, mask
 
 
@@ -79,28 +81,34 @@ def _write_pictures(root: Path, settings: SynthSettings) -> dict[str, str]:
     plan += [(f"test/{kind}", settings.defects_per_class) for kind in DEFECTS]
     jobs = [(place, index) for place, count in plan for index in range(count)]
     groups: dict[str, str] = {}
-    quarters: list[UInt8Array] = []
     for place, index in track(jobs, "synthetic leather"):
-        if index % _PER_PHOTOGRAPH == 0:
-            quarters = _photograph(place, index // _PER_PHOTOGRAPH, settings)
-        picture = quarters[index % _PER_PHOTOGRAPH]
-        name = f"{place}/{index:03d}.png"
         kind = place.split("/")[1]
+        per_photograph = _PER_PHOTOGRAPH if kind == "good" else 1
+        number, quarter = divmod(index, per_photograph)
+        if quarter == 0:
+            photograph = _photograph(place, number, settings, 1 if kind != "good" else 2)
+        picture = _cut_out(photograph, quarter, settings.size_px)
+        name = f"{place}/{index:03d}.png"
         if kind != "good":
             rng = np.random.default_rng(_seed(settings, place, index, 1))
             picture, mask = paste_defect(picture, kind, rng)
             _write(root / "ground_truth" / kind / f"{index:03d}_mask.png", mask)
-        _write(root / name, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        groups[name] = f"{place.replace('/', '-')}-{index // _PER_PHOTOGRAPH:03d}"
+        _write(root / name, np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), np.uint8))
+        groups[name] = f"{place.replace('/', '-')}-{number:03d}"
     return groups
 
 
-def _photograph(place: str, number: int, settings: SynthSettings) -> list[UInt8Array]:
-    size = settings.size_px
+def _photograph(place: str, number: int, settings: SynthSettings, widths: int) -> UInt8Array:
+    """A photograph as many pictures wide and high as `widths`; photographs take turns with the preset's hides."""
+    side = widths * settings.size_px
     rng = np.random.default_rng(_seed(settings, place, number, 0))
     hides = PRESETS[settings.preset]
-    photograph = leather((2 * size, 2 * size), HIDES[hides[number % len(hides)]], rng)
-    return [np.ascontiguousarray(photograph[y : y + size, x : x + size]) for y in (0, size) for x in (0, size)]
+    return leather((side, side), HIDES[hides[number % len(hides)]], rng)
+
+
+def _cut_out(photograph: UInt8Array, quarter: int, size: int) -> UInt8Array:
+    y, x = (size * n for n in divmod(quarter, 2))
+    return np.ascontiguousarray(photograph[y : y + size, x : x + size])
 
 
 def _seed(settings: SynthSettings, place: str, number: int, use: int) -> tuple[int, ...]:

@@ -64,7 +64,9 @@ class closing_engine:  # noqa: N801 - reads as contextlib.closing does
     def __enter__(self) -> Engine:
         return self._engine
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._engine.close()
 
 

@@ -28,7 +28,7 @@ class OnnxRuntimeEngine:
             self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except OSError as error:
             raise EdgeLeatherError(f"expected a graph at {graph}, got: {error.strerror}.") from error
-        except Exception as error:  # noqa: BLE001 - onnxruntime's own exceptions share no narrower root
+        except Exception as error:
             reason = str(error).splitlines()[0]
             raise EdgeLeatherError(f"{graph.name}: expected an ONNX graph, but ONNX Runtime says: {reason}") from error
         self._signature = Signature(

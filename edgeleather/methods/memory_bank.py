@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from edgeleather.backbones.loading import build_backbone, load_weights, normalise
@@ -83,7 +83,8 @@ class MemoryBank(Method, LeavesGroupsOut):
     def anomaly_map(self, image: Tensor) -> Tensor:
         distances = self.patch_distances(image).unsqueeze(1)
         enlarged = functional.interpolate(distances, size=self.image_size_hw, mode="bilinear")
-        return self.blur(enlarged).squeeze(1)
+        blurred: Tensor = self.blur(enlarged)
+        return blurred.squeeze(1)
 
     def training_step(self, image: Tensor) -> None:
         """Collect raw patch features; the bank is chosen in `end_epoch`."""

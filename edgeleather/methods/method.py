@@ -50,7 +50,7 @@ class Method(nn.Module, ABC):
     def validation_loss(self, image: Tensor) -> Tensor:
         """What early stopping and the choice of the best epoch watch: the mean over one batch of normal images."""
 
-    def end_epoch(self, seed: int) -> None:  # noqa: B027 - most methods have nothing to do here
+    def end_epoch(self, seed: int) -> None:
         """Called after the last batch of an epoch."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

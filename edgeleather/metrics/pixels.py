@@ -1,7 +1,8 @@
 """Pixel metrics of any number of anomaly maps from one set of histograms over the map's values.
 
-The bins are the float32 numbers themselves, cut after 12 bits of mantissa: neighbouring edges differ by 2.4e-4 of their
-value, whatever the range, so one pass over the maps suffices and nothing has to be known about them beforehand.
+The bins are float32 numbers cut after 12 bits of mantissa, counted from a pivot, the median of the first map: an edge's
+distance to the next is 2.4e-4 of its distance to the pivot. So one pass over the maps suffices, and nothing has to be
+known about their range or offset beforehand.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class PixelCounts:
         self._normal = np.zeros(_BINS, np.int64)
         self._defective = np.zeros(_BINS, np.int64)
         self._region_weight = np.zeros(_BINS, np.float64)
+        self._pivot: float | None = None
         self.images = 0
         self.regions = 0
 
@@ -35,7 +37,9 @@ class PixelCounts:
         """
         if np.isnan(anomaly_map).any():
             raise ValueError("an anomaly map holds NaN")
-        bins = _bins(anomaly_map)
+        if self._pivot is None:
+            self._pivot = float(np.median(anomaly_map))
+        bins = _bins(anomaly_map.astype(np.float64) - self._pivot)
         self.images += 1
         if mask is None or not mask.any():
             _count(self._normal, bins.ravel())
@@ -54,7 +58,7 @@ class PixelCounts:
         """The counts above every threshold, at each value that occurs."""
         used = np.flatnonzero(self._normal + self._defective)[::-1]
         return PixelCurve(
-            thresholds=_bin_values(used),
+            thresholds=(self._pivot or 0.0) + _bin_values(used),
             false_positives=np.cumsum(self._normal[used]),
             true_positives=np.cumsum(self._defective[used]),
             region_overlap=np.cumsum(self._region_weight[used]) / max(self.regions, 1),
@@ -70,7 +74,7 @@ class PixelCounts:
         if not cumulative[-1]:
             raise ValueError("no normal pixel was counted")
         index = np.searchsorted(cumulative, p * cumulative[-1], side="left")
-        return float(_bin_values(np.array([index]), upper=True)[0])
+        return float((self._pivot or 0.0) + _bin_values(np.array([index]), upper=True)[0])
 
 
 @dataclass(frozen=True)
@@ -138,9 +142,9 @@ class PixelCurve:
         return hits, alarms, (int(self.true_positives[-1]) if len(self.true_positives) else 0) - hits
 
 
-def _bins(values: Float32Array) -> IntArray:
+def _bins(values: Float64Array) -> IntArray:
     """Bin numbers that rise with the value: float32's bit pattern, made monotonic, without its last bits."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    bits = (np.ascontiguousarray(values, np.float32) + np.float32(0.0)).view(np.uint32)  # + 0 makes -0 to 0
     ordered = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))
     return (ordered >> _DROPPED_BITS).astype(np.int64)
 

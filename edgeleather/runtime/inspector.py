@@ -14,7 +14,7 @@ from edgeleather.inference import infer_prepared
 from edgeleather.preprocess import Fit, InputMode, prepare
 from edgeleather.runtime.decisions import Region, VerdictName, find_regions
 from edgeleather.runtime.sources import Frame
-from edgeleather.thresholds import Thresholds, Verdict
+from edgeleather.thresholds import Verdict
 
 
 @dataclass(frozen=True)

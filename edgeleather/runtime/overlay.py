@@ -21,7 +21,7 @@ def draw_overlay(inspection: Inspection) -> UInt8Array:
     outlined, heated = frame.copy(), frame.copy()
     x, y, width, height = inspection.map_box_xywh
     anomaly_map = cv2.resize(inspection.anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
-    level = np.clip(anomaly_map / (2 * inspection.threshold), 0, 1)  # the threshold is the middle of the colours
+    level = np.clip(anomaly_map / inspection.threshold - 0.5, 0, 1)  # the threshold is the middle of the colours
     colours = cv2.applyColorMap((255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
     part = heated[y : y + height, x : x + width]
     heated[y : y + height, x : x + width] = cv2.addWeighted(part, 0.45, colours, 0.55, 0)

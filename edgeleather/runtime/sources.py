@@ -99,7 +99,9 @@ class VideoSource:
             self._capture.release()
         # Containers count their frames a little wrong when the rate varies; a cut file misses many.
         if self.total is not None and index < self.total - max(2, self.total // 50):
-            raise EdgeLeatherError(f"{self._path}: the video ended after {index} of {self.total} frames; it is damaged.")
+            raise EdgeLeatherError(
+                f"{self._path}: the video ended after {index} of {self.total} frames; it is damaged."
+            )
 
 
 class MemorySource:
@@ -139,11 +141,15 @@ def open_source(source: str) -> FrameSource:
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return VideoSource(path)
         known = ", ".join(suffix[1:] for suffix in (*SUFFIXES, *VIDEO_SUFFIXES))
-        raise EdgeLeatherError(f"{source}: expected a picture or a video ({known}), got a {path.suffix or 'nameless'} file.")
+        raise EdgeLeatherError(
+            f"{source}: expected a picture or a video ({known}), got a {path.suffix or 'nameless'} file."
+        )
     if glob.has_magic(source):
         matches = sorted(Path(match) for match in glob.glob(source, recursive=True))
         pictures = [match for match in matches if match.is_file() and is_image(match)]
         if not pictures:
             raise EdgeLeatherError(f"{source}: expected pictures that match this pattern, found none.")
         return PictureSource(pictures)
-    raise EdgeLeatherError(f"{source}: expected a picture, a folder, a quoted pattern or a video file, found nothing there.")
+    raise EdgeLeatherError(
+        f"{source}: expected a picture, a folder, a quoted pattern or a video file, found nothing there."
+    )

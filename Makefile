@@ -1,0 +1,43 @@
+# `make demo` and `make test` each do their own set-up, in .venv; nothing here calls apt or sudo.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# Other interpreters to run the torch-free tests on, by path: make test-runtime RUNTIME_PYTHONS=python3.12
+RUNTIME_PYTHONS ?=
+
+.PHONY: install demo test test-runtime check lint clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "EdgeLeather needs Python 3.10 or later, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(INSTALLED)
+
+demo: install
+	$(BIN)/edgeleather demo --out demo
+
+test: install
+	$(BIN)/python -m pytest -q
+
+# The runtime on interpreters without torch; the bundle they inspect is made here first.
+test-runtime: install
+	$(BIN)/python -m tests.make_bundle .cache/test-bundle
+	set -e; for python in $(RUNTIME_PYTHONS); do \
+	  venv=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  $$python -m venv $$venv; \
+	  $$venv/bin/python -m pip install --quiet --constraint constraints.txt --editable . pytest hypothesis tomli; \
+	  EDGELEATHER_TEST_BUNDLE=.cache/test-bundle $$venv/bin/python -m pytest -q; \
+	done
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+clean:
+	rm -rf $(VENV) .venv-* .cache demo

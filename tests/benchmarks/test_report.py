@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
+
+from edgeleather.benchmarks.evaluation import reportable_samples
+from edgeleather.benchmarks.report import benchmark_bundles, markdown
+from edgeleather.dataset.reading import read_dataset
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.export.bundling import export_run
+
+KEYS = {
+    "backend", "precision", "image_auroc", "pixel_auroc", "aupro", "f1", "iou", "flips", "latency_p50_ms",
+    "latency_p95_ms", "latency_p99_ms", "fps", "size_mb", "peak_rss_mb",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(bundle, dataset_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    benchmark_bundles([bundle.folder], dataset_folder, out, rounds=2, repeats=4)
+    return out
+
+
+def test_the_report_has_a_row_an_engine_with_every_figure(report):
+    data = json.loads((report / "report.json").read_text())
+    assert [(row["backend"], row["precision"]) for row in data["rows"]] == [("torch", "fp32"), ("onnxruntime", "fp32")]
+    for row in data["rows"]:
+        assert set(row) >= KEYS and all(row[key] is not None for key in KEYS)
+        assert row["latency_p50_ms"] <= row["latency_p95_ms"] <= row["latency_p99_ms"]
+        assert 20 < row["peak_rss_mb"] < 4000
+    torch_row, ort_row = data["rows"]
+    assert torch_row["flips"] == 0 and ort_row["flips"] == 0
+    assert ort_row["image_auroc"] == pytest.approx(torch_row["image_auroc"], abs=1e-3)
+    assert ort_row["pixel_auroc"] == pytest.approx(torch_row["pixel_auroc"], abs=1e-3)
+
+
+def test_the_figures_come_from_the_raw_ones_beside_it(report):
+    data = json.loads((report / "report.json").read_text())
+    latencies = json.loads((report / "latencies_ns.json").read_text())
+    scores = json.loads((report / "scores.json").read_text())
+    row = data["rows"][1]
+    raw = latencies["bundle onnxruntime fp32"]
+    assert len(raw) == 8 and row["latency_p50_ms"] == pytest.approx(np.median(raw) / 1e6)
+    images = scores["bundle onnxruntime fp32"]
+    assert len(images) == data["tested_images"] and sum(i["defective"] for i in images) == data["tested_defective"]
+    good = [i["score"] for i in images if not i["defective"]]
+    bad = [i["score"] for i in images if i["defective"]]
+    assert row["image_auroc"] == pytest.approx(np.mean([b > g for b in bad for g in good]), abs=1e-3)
+
+
+def test_pictures_that_fitted_a_threshold_are_left_out_and_said_so(report, bundle, dataset_folder):
+    data = json.loads((report / "report.json").read_text())
+    total = len(read_dataset(dataset_folder, needs="test").test)
+    assert data["left_out_images"] == len(bundle.manifest.images.t2_t3) > 0
+    assert data["tested_images"] == total - data["left_out_images"]
+    page = (report / "report.md").read_text()
+    assert f"{data['left_out_images']} more were left out" in page and "| bundle | torch | fp32 |" in page
+
+
+def test_without_the_original_the_torch_row_is_missing_and_said_so(run_folder, dataset_folder, tmp_path):
+    export_run(run_folder, tmp_path / "bundle", with_original=False)
+    data = benchmark_bundles([tmp_path / "bundle"], dataset_folder, tmp_path / "report", rounds=1, repeats=2)
+    (row,) = data["rows"]
+    assert row["backend"] == "onnxruntime" and row["flips"] is None
+    assert "the torch row is missing" in markdown(data)
+
+
+def test_a_test_set_that_was_all_seen_is_refused(bundle, dataset_folder, tmp_path):
+    root = tmp_path / "seen"
+    shutil.copytree(dataset_folder / "train", root / "test")
+    with pytest.raises(EdgeLeatherError, match="has seen every test picture"):
+        reportable_samples(read_dataset(root, needs="test"), bundle.manifest)
+
+
+def test_a_damaged_picture_ends_the_benchmark_with_its_name(bundle, dataset_folder, tmp_path):
+    root = shutil.copytree(dataset_folder, tmp_path / "damaged")
+    (root / "test" / "cut" / "000.png").write_bytes(b"x")
+    with pytest.raises(EdgeLeatherError, match=r"test/cut/000\.png: expected a picture"):
+        benchmark_bundles([bundle.folder], root, tmp_path / "report", rounds=1, repeats=1)
+    assert not (tmp_path / "report" / "report.json").exists()

@@ -1,0 +1,206 @@
+"""The commands as a user runs them: exit codes, standard output, standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from edgeleather.cli.main import COMMANDS, main
+from edgeleather.dataset.film import write_film
+from edgeleather.dataset.synthesis import SynthSettings
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def spawn(*arguments, **options):
+    command = [sys.executable, "-c", "from edgeleather.cli.main import main; main()", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0 and result.output.startswith("Usage:")
+    assert "Example:" in (result.output if command != "dataset" else run(command, "check", "--help").output)
+
+
+def test_an_unknown_command_or_option_is_wrong_usage():
+    assert run("levitate").exit_code == 2
+    assert run("inspect", "--levitate").exit_code == 2
+
+
+def test_inspect_one_picture_says_defect_and_sums_up(bundle, hole_picture):
+    result = run("inspect", bundle.folder, "--source", hole_picture)
+    assert result.exit_code == 0, result.output
+    assert (
+        "defect" in result.output and "1 captured = 1 inferred + 0 dropped + 0 failed; 1 with defects" in result.output
+    )
+
+
+def test_inspect_json_is_one_object_on_standard_output(bundle, dataset_folder, tmp_path):
+    result = run(
+        "inspect", bundle.folder, "--source", dataset_folder / "test/*/*.png", "--json", "--jsonl", tmp_path / "o"
+    )
+    summary = json.loads(result.stdout)
+    assert summary["captured"] == summary["inferred"] + summary["dropped"] + summary["failed"] == 29
+    assert summary["defects"] >= 5 and summary["fps"] > 0
+    assert len((tmp_path / "o").read_text().splitlines()) == 29
+    assert "defect" in result.stderr
+
+
+@pytest.mark.train
+def test_inspect_a_film_saves_a_picture_of_every_defect(bundle_256, tmp_path):
+    shown = write_film(tmp_path / "film.mkv", 30, SynthSettings())
+    out = tmp_path / "defects"
+    result = run("inspect", bundle_256.folder, "--source", tmp_path / "film.mkv", "--json", "--save-defects", out)
+    summary = json.loads(result.stdout)
+    assert summary["captured"] == len(shown) == 30 and len(list(out.iterdir())) == summary["defects"] > 0
+
+
+def test_fail_on_defect_exits_with_3(bundle, hole_picture):
+    assert run("inspect", bundle.folder, "--source", hole_picture, "--fail-on-defect").exit_code == 3
+
+
+def test_nothing_inferred_exits_with_1(bundle, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    result = run("inspect", bundle.folder, "--source", tmp_path / "x.png", "--json")
+    assert result.exit_code == 1 and json.loads(result.stdout)["failed"] == 1
+    assert "no frame of this source could be inspected" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "{absent}", "--source", "{good}"], "expected a bundle folder"),
+        (["inspect", "{bundle}", "--source", "{absent}"], "found nothing there"),
+        (["inspect", "{bundle}", "--source", "{good}", "--jsonl", "{absent}/x"], "cannot write"),
+        (["inspect", "{bundle}", "--source", "{good}", "--save-defects", "{good}"], "cannot write"),
+        (["dataset", "check", "{absent}"], "expected a dataset folder"),
+        (["train", "{data}", "--method", "magic", "--out", "{absent}"], "expected a method of memory-bank"),
+        (
+            ["train", "{data}", "--method", "memory-bank", "--backbone", "vgg", "--out", "{absent}"],
+            "expected a backbone",
+        ),
+        (["train", "{absent}", "--method", "memory-bank", "--out", "{absent}"], "expected a dataset folder"),
+        (["teach", "{data}", "--method", "memory-bank", "--out", "{data}"], "is no bundle"),
+        (["export", "{absent}", "--out", "{absent}2"], "expected a run folder"),
+        (["benchmark", "{absent}", "--data", "{data}", "--out", "{absent}2"], "expected a bundle folder"),
+        (["benchmark", "{bundle}", "--data", "{absent}", "--out", "{absent}2"], "expected a dataset folder"),
+        (["doctor", "{absent}"], "expected a bundle folder"),
+        (["demo", "--out", "{data}"], "no earlier demo"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_1(bundle, dataset_folder, good_picture, tmp_path, arguments, message):
+    if arguments[0] in ("train", "teach", "export", "benchmark", "demo"):
+        pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
+    places = {"bundle": bundle.folder, "data": dataset_folder, "good": good_picture, "absent": tmp_path / "absent"}
+    result = run(*(argument.format(**places) for argument in arguments))
+    assert result.exit_code == 1, result.output
+    assert message in result.stderr and result.stderr.count("Error:") == 1 and "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+    assert not (tmp_path / "absent2").exists() or not list((tmp_path / "absent2").iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly_with_everything_written(bundle, good_picture, tmp_path, number):
+    (tmp_path / "in").mkdir()
+    for index in range(5000):
+        (tmp_path / "in" / f"{index:04d}.png").hardlink_to(good_picture)
+    process = spawn(
+        "inspect", bundle.folder, "--source", tmp_path / "in", "--jsonl", tmp_path / "o", "--json", "--quiet"
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not ((tmp_path / "o").is_file() and (tmp_path / "o").stat().st_size):
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    summary = json.loads(out)
+    assert summary["stopped_by_signal"] and 0 < summary["inferred"] < 5000
+    records = [json.loads(line) for line in (tmp_path / "o").read_text().splitlines()]
+    assert len(records) == summary["captured"]
+
+
+def test_a_closed_pipe_is_no_traceback(bundle, dataset_folder):
+    process = spawn("inspect", bundle.folder, "--source", dataset_folder / "test/*/*.png")
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    process.wait(timeout=30)
+    assert "Traceback" not in errors
+
+
+@pytest.mark.tmpfs
+def test_a_full_disk_under_jsonl_is_one_message_and_exit_1(bundle, dataset_folder, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this system does not let us mount a tmpfs")
+    try:
+        result = run(
+            "inspect", bundle.folder, "--source", dataset_folder / "test/*/*.png", "--json", "--jsonl", small / "o"
+        )
+        summary = json.loads(result.stdout)
+        lines = (small / "o").read_text().splitlines(keepends=True)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert result.exit_code == 1 and summary["inferred"] == 29
+    assert result.stderr.count("No space left on device") == 1
+    assert all(line.endswith("\n") and json.loads(line) for line in lines)
+    assert sum(summary["unwritten"].values()) == 29 - len(lines)
+
+
+def test_check_lists_problems_and_exits_with_1(dataset_folder, tmp_path):
+    assert run("dataset", "check", dataset_folder).exit_code == 0
+    root = shutil.copytree(dataset_folder, tmp_path / "leather")
+    (root / "ground_truth/cut/000_mask.png").unlink()
+    result = run("dataset", "check", root)
+    assert result.exit_code == 1 and "test/cut/000.png: image without mask" in result.output
+    as_json = json.loads(run("dataset", "check", root, "--json").stdout)
+    assert as_json["problems"][0]["file"] == "test/cut/000.png"
+
+
+def test_synth_makes_a_sound_dataset(tmp_path):
+    size = ("--size", 64, "--train-good", 4, "--test-good", 2, "--defects-per-class", 1)
+    assert run("dataset", "synth", "--out", tmp_path / "s", "--preset", "multi-colour", *size).exit_code == 0
+    assert run("dataset", "check", tmp_path / "s").exit_code == 0
+
+
+def test_doctor_names_the_machine_and_replays_the_golden_frames(bundle, bundle_copy):
+    result = run("doctor", bundle.folder, "--json")
+    report = json.loads(result.stdout)
+    assert report["machine"]["usable_cores"] >= 1 and report["bundle"]["graphs"][0]["passed"]
+    assert {part["name"] for part in report["parts"]} >= {"numpy", "onnxruntime", "torch"}
+    assert "8 golden frames passed" in run("doctor", bundle.folder).stdout
+    (bundle_copy / "fp32.onnx").write_bytes(b"x")
+    assert run("doctor", bundle_copy).exit_code == 1
+
+
+@pytest.mark.train
+def test_teach_goes_from_pictures_to_a_bundle_and_a_report(dataset_folder, tmp_path):
+    result = run("teach", dataset_folder, "--method", "memory-bank", "--out", tmp_path / "b", "--json")
+    assert result.exit_code == 0, result.output
+    assert {row["backend"] for row in json.loads(result.stdout)["rows"]} == {"torch", "onnxruntime"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "b-report"]
+    again = run("teach", dataset_folder, "--method", "memory-bank", "--out", tmp_path / "b")
+    assert again.exit_code == 1 and "--force" in again.stderr
+
+
+@pytest.mark.train
+def test_train_then_export(dataset_folder, tmp_path):
+    assert run("train", dataset_folder, "--method", "memory-bank", "--out", tmp_path / "run").exit_code == 0
+    result = run("export", tmp_path / "run", "--out", tmp_path / "b", "--false-alarm-rate", 0.1)
+    assert result.exit_code == 0 and "10 % false alarms" in result.output
+    assert os.listdir(tmp_path) and run("doctor", tmp_path / "b").exit_code == 0

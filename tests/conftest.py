@@ -1,0 +1,84 @@
+"""Fixtures: one tiny data set, run and bundle for the whole session, and the real pictures where they are."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeleather.arrays import UInt8Array
+from edgeleather.bundle import Bundle, read_bundle
+from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
+from edgeleather.preprocess import InputMode
+from tests.tiny import make_bundle, make_dataset
+
+REPOSITORY = Path(__file__).parent.parent
+REAL_DATA = REPOSITORY.parent / "shared" / "data"
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reasons = {
+        "real_data": None if REAL_DATA.is_dir() else f"the real leather images are not at {REAL_DATA}",
+        "train": None if HAS_TORCH else "needs the 'train' extra (torch)",
+        "tmpfs": None if os.name == "posix" and os.geteuid() == 0 else "mounting a tmpfs needs root",
+    }
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny data set; read only."""
+    return make_dataset(tmp_path_factory.mktemp("data") / "leather")
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, dataset_folder: Path) -> Bundle:
+    """The tiny bundle; read only. Interpreters without torch are given one by `make test-runtime`."""
+    if given := os.environ.get("EDGELEATHER_TEST_BUNDLE"):
+        return read_bundle(Path(given).resolve())
+    if not HAS_TORCH:
+        pytest.skip("no torch to make a bundle with, and EDGELEATHER_TEST_BUNDLE names none")
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "bundle", dataset_folder)
+
+
+@pytest.fixture(scope="session")
+def bundle_256(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle at the size that real pictures have, for speed; needs torch."""
+    root = tmp_path_factory.mktemp("bundle-256")
+    synthesize_dataset(root / "data", SynthSettings(train_good=12, test_good=4, defects_per_class=2))
+    return make_bundle(root / "bundle", root / "data", InputMode("resize", (256, 256), 1.0))
+
+
+@pytest.fixture(scope="session")
+def run_folder(bundle: Bundle) -> Path:
+    """The run that the tiny bundle was exported from; read only."""
+    return bundle.folder.with_name(f"{bundle.folder.name}-run")
+
+
+@pytest.fixture
+def bundle_copy(bundle: Bundle, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle to damage."""
+    return Path(shutil.copytree(bundle.folder, tmp_path / "bundle-copy"))
+
+
+@pytest.fixture
+def good_picture(dataset_folder: Path) -> Path:
+    return dataset_folder / "test" / "good" / "000.png"
+
+
+@pytest.fixture
+def hole_picture(dataset_folder: Path) -> Path:
+    return dataset_folder / "test" / "hole" / "000.png"
+
+
+@pytest.fixture
+def noise_bgr() -> UInt8Array:
+    return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

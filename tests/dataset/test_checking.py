@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeleather.dataset.checking import check_dataset
+from tests.conftest import REAL_DATA
+
+
+def test_a_sound_dataset_has_no_problem(dataset_folder):
+    report = check_dataset(dataset_folder)
+    assert report.problems == ()
+    assert report.masks == 21 and report.test["good"] == 8
+
+
+def test_every_problem_is_found_at_once_and_named_by_file(dataset_folder, tmp_path):
+    root = shutil.copytree(dataset_folder, tmp_path / "leather")
+    (root / "train/good/000.png").write_bytes(b"no picture")
+    content = (root / "train/good/001.png").read_bytes()
+    (root / "train/good/001.png").write_bytes(content[: len(content) // 2])
+    cv2.imwrite(str(root / "train/good/002.png"), np.full((64, 64), 999, np.uint16))
+    cv2.imwrite(str(root / "ground_truth/cut/000_mask.png"), np.full((32, 32), 255, np.uint8))
+    (root / "ground_truth/cut/001_mask.png").unlink()
+    (root / "test/line/000.png").unlink()
+    (root / "test/empty").mkdir()
+    # The same pixels in another format are the same picture.
+    cv2.imwrite(str(root / "test/good/zzz.bmp"), cv2.imread(str(root / "train/good/003.png")))
+    found = {(problem.file, problem.message.split(":")[0].split(" (")[0]) for problem in check_dataset(root).problems}
+    expected = {
+        ("train/good/000.png", "expected a picture"),
+        ("train/good/001.png", "the picture is truncated"),
+        ("train/good/002.png", "expected 8 bits a channel, got 16; convert it."),
+        ("ground_truth/cut/000_mask.png", "mask of another size"),
+        ("test/cut/001.png", "image without mask"),
+        ("ground_truth/line/000_mask.png", "mask without image"),
+        ("test/empty", "empty class"),
+        ("test/good/zzz.bmp", "the same picture stands in training"),
+        ("test/good/zzz.bmp", "not named in groups.csv; it counts as a photograph of its own."),
+        ("test/line/000.png", "named in groups.csv, but there is no such picture."),
+    }
+    assert found == expected
+
+
+def test_a_photograph_on_both_sides_is_a_problem(dataset_folder, tmp_path):
+    root = shutil.copytree(dataset_folder, tmp_path / "leather")
+    text = (
+        (root / "groups.csv").read_text().replace("test/good/000.png,test-good-000", "test/good/000.png,train-good-000")
+    )
+    (root / "groups.csv").write_text(text)
+    (problem,) = check_dataset(root).problems
+    assert problem.file == "test/good/000.png" and "stands in train and in test" in problem.message
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["mvtec_leather", "neadvance", "neadvance_tiles", "mvtec_leather_1024"])
+def test_the_real_datasets_are_sound(name):
+    assert check_dataset(REAL_DATA / name).problems == ()

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from edgeleather.dataset.reading import read_dataset, read_groups
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.images import write_image
+from tests.tiny import SETTINGS
+
+
+def test_the_mvtec_layout_is_read_with_masks_and_groups(dataset_folder):
+    dataset = read_dataset(dataset_folder, needs="train")
+    assert len(dataset.train_good) == SETTINGS.train_good
+    assert {sample.defect_class for sample in dataset.test} >= {"good", "hole", "cut"}
+    hole = next(sample for sample in dataset.test if sample.defect_class == "hole")
+    mask = hole.read_mask((64, 64))
+    assert set(np.unique(mask)) == {0, 255}
+    assert len({sample.group for sample in dataset.train_good}) == SETTINGS.train_good // 4
+
+
+def test_a_folder_of_photos_counts_as_good_ones(dataset_folder, tmp_path):
+    for index in range(3):
+        shutil.copy(dataset_folder / f"train/good/00{index}.png", tmp_path)
+    dataset = read_dataset(tmp_path, needs="train")
+    assert [sample.name for sample in dataset.train_good] == ["000.png", "001.png", "002.png"]
+    assert not dataset.test
+
+
+def test_without_groups_every_picture_is_its_own(dataset_folder, tmp_path):
+    shutil.copytree(dataset_folder / "train", tmp_path / "train")
+    dataset = read_dataset(tmp_path, needs="train")
+    assert len({sample.group for sample in dataset.train_good}) == SETTINGS.train_good
+
+
+@pytest.mark.parametrize(("needs", "part"), [("train", "train/good"), ("test", "test/<class>"), ("any", "pictures")])
+def test_an_empty_dataset_says_what_was_expected(tmp_path, needs, part):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(EdgeLeatherError, match=part):
+        read_dataset(tmp_path, needs=needs)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(EdgeLeatherError, match="expected a dataset folder"):
+        read_dataset(tmp_path / "absent", needs="any")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a,b\n", "header"), ("", "header"), ("file,group\nx.png\n", "line 2"), ("file,group\nx.png,\n", "line 2")],
+)
+def test_a_malformed_groups_file_is_one_clear_error(tmp_path, content, message):
+    (tmp_path / "groups.csv").write_text(content)
+    with pytest.raises(EdgeLeatherError, match=message):
+        read_groups(tmp_path)
+
+
+def test_a_mask_of_another_size_or_none_is_an_error(dataset_folder, tmp_path):
+    folder = shutil.copytree(dataset_folder, tmp_path / "copy")
+    sample = next(s for s in read_dataset(folder, needs="test").test if s.name == "test/hole/000.png")
+    write_image(folder / "ground_truth/hole/000_mask.png", np.zeros((32, 32), np.uint8))
+    with pytest.raises(EdgeLeatherError, match="expected a mask of 64 x 64 pixels, got 32 x 32"):
+        sample.read_mask((64, 64))
+    (folder / "ground_truth/hole/000_mask.png").unlink()
+    with pytest.raises(EdgeLeatherError, match="found none"):
+        sample.read_mask((64, 64))

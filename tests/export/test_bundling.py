@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
+
+from edgeleather.bundle import read_bundle
+from edgeleather.dataset.reading import read_dataset
+from edgeleather.engines.engine import closing_engine, load_engine
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.export.bundling import export_run
+from edgeleather.images import write_image
+from edgeleather.inference import infer_frame
+from edgeleather.preprocess import InputMode
+from edgeleather.run import read_run
+from edgeleather.training import train
+from tests.tiny import settings
+
+
+@pytest.fixture
+def data_copy(dataset_folder, tmp_path):
+    return shutil.copytree(dataset_folder, tmp_path / "moved")
+
+
+def test_thresholds_come_from_the_pictures_set_aside(bundle, dataset_folder, run_folder):
+    run, thresholds = read_run(run_folder), bundle.thresholds_of("fp32.onnx")
+    dataset = read_dataset(dataset_folder, needs="any")
+    by_name = {sample.name: sample for sample in (*dataset.train_good, *dataset.test)}
+    held_out = [by_name[record.name] for record in run.splits.threshold]
+    with closing_engine(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32")) as engine:
+        frames = [infer_frame(engine, sample.read(), bundle.manifest.input_mode) for sample in held_out]
+    expected = [frame.score for frame in frames] + [item.score for item in run.left_out_scores]
+    assert sorted(expected) == pytest.approx(list(thresholds.good_scores))
+    assert thresholds.verdict.value == max(thresholds.good_scores)  # 24 scores support 4 %, not 1 %
+    assert thresholds.verdict.false_alarm_rate == pytest.approx(1 / 25)
+    pixels = np.concatenate([frame.anomaly_map.ravel() for frame in frames])
+    assert thresholds.t1_pixel.value == pytest.approx(np.quantile(pixels, 0.99), abs=1e-3)
+    assert thresholds.t1_pixel.images == len(held_out)
+
+
+def test_a_picture_that_changed_since_training_is_named(run_folder, data_copy, tmp_path):
+    name = read_run(run_folder).splits.threshold[0].name
+    write_image(data_copy / name, np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(EdgeLeatherError, match=f"{name} has changed since training"):
+        export_run(run_folder, tmp_path / "bundle", data=data_copy)
+    (data_copy / name).unlink()
+    with pytest.raises(EdgeLeatherError, match=f"{name} is missing since training"):
+        export_run(run_folder, tmp_path / "bundle", data=data_copy)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_original_may_stay_at_home(run_folder, tmp_path, bundle):
+    made = export_run(run_folder, tmp_path / "bundle", with_original=False)
+    assert not any(name.startswith("original/") for name in made.manifest.files)
+    assert read_bundle(tmp_path / "bundle").manifest.thresholds == bundle.manifest.thresholds
+
+
+def test_damaged_weights_are_one_clear_error(run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    (folder / "weights.safetensors").write_bytes(b"damaged")
+    with pytest.raises(EdgeLeatherError, match="expected a safetensors file"):
+        export_run(folder, tmp_path / "bundle")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_folder_of_good_photos_alone_gives_a_bundle_without_t2_and_t3(dataset_folder, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(dataset_folder / "train" / "good", photos)
+    train(read_dataset(photos, needs="train"), settings(), tmp_path / "run")
+    made = export_run(tmp_path / "run", tmp_path / "bundle")
+    thresholds = made.manifest.thresholds[0]
+    assert thresholds.t2_pixel is None and thresholds.t3_image is None
+    assert made.manifest.metrics[0].image_auroc is None
+    assert thresholds.good_groups == 24  # every photo is a photograph of its own
+
+
+def test_training_on_tiles_of_larger_photos(dataset_folder, tmp_path):
+    mode = InputMode("tiles", (32, 32), 1.0)
+    run = train(read_dataset(dataset_folder, needs="train"), settings(input_mode=mode), tmp_path / "run")
+    assert len(run.left_out_scores) + len(run.splits.threshold) == 24  # one score a frame, not a tile
+    made = export_run(tmp_path / "run", tmp_path / "bundle")
+    thresholds = made.manifest.thresholds[0]
+    assert thresholds.tiles_per_frame == 9 and len(thresholds.good_scores) == 24
+    assert made.manifest.metrics[0].pixel_auroc > 0.8

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.runtime.inspector import Inspection
+from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, terminal_line
+
+
+def inspection(frame=0, verdict="good", error=None, source="x" * 200):
+    score = None if verdict == "failed" else 1.0
+    return Inspection(
+        frame, 0.0, source, verdict, score, score and 2.0, score and 0.0, (), {"total": 1.0}, error, None, None, None
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A tmpfs of 64 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"this system does not let us mount a tmpfs: {made.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.tmpfs
+def test_a_full_disk_leaves_whole_lines_and_counts_what_was_lost(small_disk):
+    sink = QueuedSink(JsonLinesSink(small_disk / "out.jsonl"))
+    for frame in range(400):
+        sink.put(inspection(frame))
+    sink.close()
+    lines = (small_disk / "out.jsonl").read_bytes().split(b"\n")
+    assert lines[-1] == b"", "the file ends in the middle of a line"
+    frames = [json.loads(line)["frame"] for line in lines[:-1]]
+    assert frames == list(range(len(frames))) and sink.lost == 400 - len(frames) > 0
+    assert "No space left on device" in sink.first_error
+
+
+@pytest.mark.tmpfs
+def test_a_full_disk_leaves_no_half_picture(small_disk, noise_bgr):
+    import numpy as np
+
+    (small_disk / "fill").write_bytes(b"x" * 50_000)
+    defect = Inspection(
+        0,
+        0.0,
+        "x",
+        "defect",
+        2.0,
+        1.0,
+        1.0,
+        (),
+        {"total": 1.0},
+        None,
+        noise_bgr,
+        np.ones((64, 64), np.float32),
+        (0, 0, 64, 64),
+    )
+    sink = DefectPicturesSink(small_disk / "defects")
+    with pytest.raises(EdgeLeatherError, match="No space left"):
+        sink.write(defect)
+    assert list((small_disk / "defects").iterdir()) == []
+
+
+def test_json_lines_are_appended(tmp_path):
+    for frame in range(2):
+        sink = JsonLinesSink(tmp_path / "out.jsonl")
+        sink.write(inspection(frame))
+        sink.close()
+    assert [json.loads(line)["frame"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [0, 1]
+
+
+def test_a_place_that_cannot_be_written_is_an_error_at_once(tmp_path):
+    with pytest.raises(EdgeLeatherError, match="cannot write"):
+        JsonLinesSink(tmp_path / "absent" / "out.jsonl")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EdgeLeatherError, match="cannot write"):
+        DefectPicturesSink(tmp_path / "file")
+
+
+def test_the_terminal_line_of_each_verdict():
+    assert "good    score 1.000 (threshold 2.000)" in terminal_line(inspection(source="a.png"))
+    assert terminal_line(inspection(verdict="failed", error="no picture", source="a.png")).endswith("a.png: no picture")

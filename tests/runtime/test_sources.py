@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from edgeleather.dataset.film import write_film
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.runtime.sources import MemorySource, open_source
+from tests.tiny import SETTINGS
+
+
+def test_a_picture_a_folder_and_a_pattern(dataset_folder, good_picture):
+    assert [frame.source for frame in open_source(str(good_picture))] == [str(good_picture)]
+    folder = open_source(str(dataset_folder / "train/good"))
+    frames = list(folder)
+    assert folder.total == len(frames) == SETTINGS.train_good and folder.drop_policy == "every_frame"
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    pattern = open_source(str(dataset_folder / "test/*/00?.png"))
+    assert len(list(pattern)) == 8 + 7 * 3
+
+
+def test_a_damaged_picture_is_a_failed_frame_and_not_the_end(dataset_folder, tmp_path):
+    shutil.copy(dataset_folder / "test/good/000.png", tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"damaged")
+    shutil.copy(dataset_folder / "test/good/001.png", tmp_path / "c.png")
+    frames = list(open_source(str(tmp_path)))
+    assert [frame.image is None for frame in frames] == [False, True, False]
+    assert "does not decode" in frames[1].error
+
+
+def test_every_frame_of_a_video(tmp_path):
+    write_film(tmp_path / "film.mkv", 12, SETTINGS)
+    frames = list(open_source(str(tmp_path / "film.mkv")))
+    assert len(frames) == 12 and frames[0].image.shape == (64, 64, 3)
+
+
+def test_a_cut_video_ends_with_an_error_after_its_frames(tmp_path):
+    path = tmp_path / "film.avi"
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
+    for seed in range(60):
+        writer.write(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    frames = []
+    with pytest.raises(EdgeLeatherError, match=r"of 60 frames; it is damaged|does not open"):
+        for frame in open_source(str(path)):
+            frames.append(frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty", None, "expected pictures in this folder"),
+        ("notes.txt", b"text", "expected a picture or a video"),
+        ("film.mp4", b"no video", "expected a video"),
+    ],
+)
+def test_what_is_no_source_is_named(tmp_path, name, content, message):
+    if content is None:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(EdgeLeatherError, match=message):
+        open_source(str(tmp_path / name))
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(EdgeLeatherError, match="found nothing there"):
+        open_source(str(tmp_path / "absent.png"))
+    with pytest.raises(EdgeLeatherError, match="match this pattern"):
+        open_source(str(tmp_path / "*.png"))
+
+
+def test_a_folder_of_folders_says_how_to_reach_them(dataset_folder):
+    with pytest.raises(EdgeLeatherError, match=r"quote a pattern"):
+        open_source(str(dataset_folder / "test"))
+
+
+def test_frames_from_memory(noise_bgr):
+    (frame,) = MemorySource([noise_bgr])
+    assert frame.image is noise_bgr and frame.source == "memory[0]"

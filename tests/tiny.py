@@ -1,0 +1,46 @@
+"""A tiny data set and bundle, made for real: 64 pixel pictures, the real backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeleather.bundle import Bundle
+from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
+from edgeleather.preprocess import InputMode
+
+SETTINGS = SynthSettings(size_px=64, train_good=24, test_good=8, defects_per_class=3, seed=3)
+MODE = InputMode("resize", (64, 64), 1.0)
+
+
+def make_dataset(root: Path) -> Path:
+    """The tiny data set in a new folder."""
+    synthesize_dataset(root, SETTINGS)
+    return root
+
+
+def make_bundle(folder: Path, dataset: Path, mode: InputMode = MODE) -> Bundle:
+    """Train memory-bank on the tiny data set and export it; needs torch. The run stays beside it as `<name>-run`."""
+    from edgeleather.dataset.reading import read_dataset
+    from edgeleather.export.bundling import export_run
+    from edgeleather.training import train
+
+    run_folder = folder.with_name(f"{folder.name}-run")
+    train(read_dataset(dataset, needs="train"), settings(input_mode=mode), run_folder)
+    return export_run(run_folder, folder)
+
+
+def settings(**changes: object):  # type: ignore[no-untyped-def]
+    """The training settings of the tiny bundle, with some changed."""
+    from edgeleather.run import TrainingSettings
+
+    chosen: dict[str, object] = {
+        "method": "memory-bank",
+        "backbone": "efficientnet-lite0",
+        "weights": "imagenet",
+        "input_mode": MODE,
+        "epochs": 1,
+        "learning_rate": 0.0,
+        "patience_epochs": 5,
+        "seed": 0,
+    }
+    return TrainingSettings(**{**chosen, **changes})  # type: ignore[arg-type]
