@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import json
-import statistics
 import threading
 import time
 
-import cv2
 import numpy as np
 import pytest
 
-from edgeleather.dataset.leather import HIDES, leather
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.images import read_image
 from edgeleather.inference import infer_frame
@@ -98,20 +95,20 @@ def test_stopping_ends_after_the_frame_in_hand(inspector, noise_bgr):
 def test_the_loop_keeps_at_least_95_percent_of_the_engines_speed(bundle_256):
     """Good frames from memory at 256 pixels; engine and loop alternate in this process (issue 2)."""
     made = Inspector(bundle_256, InspectorSettings())
-    rng = np.random.default_rng(5)
-    images = [cv2.cvtColor(leather((256, 256), HIDES["brown"], rng), cv2.COLOR_RGB2BGR) for _ in range(16)]
+    images = [read_image(path) for path in sorted((bundle_256.folder.parent / "data/train/good").iterdir())]
     prepared = [prepare(image, made.mode).images for image in images]
-    ratios = []
+    engine_seconds, loop_seconds = [], []
     for _ in range(31):
         started = time.perf_counter()
         for image in prepared:
             made.engine.infer(image)
-        engine_seconds = time.perf_counter() - started
+        engine_seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
         run_loop(MemorySource(images), made, [], threading.Event())
-        ratios.append(engine_seconds / (time.perf_counter() - started))
+        loop_seconds.append(time.perf_counter() - started)
     made.close()
-    assert statistics.median(ratios) >= 0.95
+    # The fastest round of each: the machine is shared, and what another process takes says nothing about the loop.
+    assert min(engine_seconds) / min(loop_seconds) >= 0.95, (engine_seconds, loop_seconds)
 
 
 def test_frames_are_inferred_the_same_way_everywhere(inspector, noise_bgr):
