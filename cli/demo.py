@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from edgeleather.cli.options import seed_option
+from edgeleather.cli.options import TrainingChoices, seed_option
 from edgeleather.cli.teach import teach_bundle
 from edgeleather.cli.train import require_train_extra
 
@@ -38,10 +38,7 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
     click.echo("1. Synthetic leather: good pictures to learn from, defects to test with.")
     synthesize_dataset(out / "leather", settings)
     click.echo("2. Teach: train, export to ONNX, compare with the torch original.")
-    training = {
-        "method": "memory-bank", "backbone": "efficientnet-lite0", "weights": "imagenet", "image_size": None,
-        "input_kind": None, "fit": None, "epochs": None, "learning_rate": None, "patience": 20, "seed": seed,
-    }  # fmt: skip
+    training = TrainingChoices(method="memory-bank", seed=seed)
     teach_bundle(out / "leather", out / "bundle", out / "report", None, False, training, quiet=False)
     click.echo(f"3. Inspect a film of {FRAMES} frames.")
     shown = write_film(out / "film.mkv", FRAMES, settings)

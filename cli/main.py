@@ -40,6 +40,11 @@ class CommandTable(click.Group):
             return super().invoke(ctx)
         except EdgeLeatherError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as interrupt:
+            message = (
+                "interrupted. Nothing half-written is left; the same command goes on with a training or starts again."
+            )
+            raise click.ClickException(message) from interrupt
 
 
 @click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,39 +43,68 @@ force_option = click.option("--force", is_flag=True, help="Replace a bundle that
 
 def fit_options(command: Command) -> Command:
     """`--crop` and `--stretch`: what happens to frames of another aspect ratio."""
-    command = click.option("--crop", "fit", flag_value="crop", help="Frames of another aspect ratio: use the centre.")(
-        command
-    )
-    return click.option("--stretch", "fit", flag_value="stretch", default=None, help="... or distort them.")(command)
+    stretch = click.option("--stretch", "fit", flag_value="stretch", default=None, help="... or distort them.")
+    crop = click.option("--crop", "fit", flag_value="crop", help="Frames of another aspect ratio: use the centre.")
+    return crop(stretch(command))
 
 
-def training_options(command: Command) -> Command:
-    """What `train` and `teach` ask alike."""
-    options = [
-        click.option("--method", required=True, help="memory-bank"),
-        click.option("--backbone", default="efficientnet-lite0", show_default=True, help="efficientnet-lite0 or resnet18"),
-        click.option(
-            "--weights", default="imagenet", show_default=True, help="Of the backbone: imagenet, random, or a file."
-        ),
-        click.option(
-            "--image-size",
-            type=click.IntRange(32, 2048),
-            default=None,
-            help="Longer side of the model's images in pixels.  [default: the pictures' own, at most 256]",
-        ),
-        input_option,
-        fit_options,
-        click.option("--epochs", type=click.IntRange(1), default=None, help="At most.  [default: the method's]"),
-        click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="[default: the method's]"),
-        click.option(
-            "--patience", type=click.IntRange(1), default=20, show_default=True,
-            help="Stop after so many epochs without a better validation loss.",
-        ),
-        seed_option,
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class TrainingChoices:
+    """What a user chose of a training with the options below; None leaves it to the method or the pictures."""
+
+    method: str
+    backbone: str = "efficientnet-lite0"
+    weights: str = "imagenet"
+    image_size: int | None = None
+    input_kind: str | None = None
+    fit: str | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    patience: int = 20
+    seed: int = 0
+
+
+_TRAINING_OPTIONS = (
+    click.option("--method", required=True, help="memory-bank"),
+    click.option("--backbone", default="efficientnet-lite0", show_default=True, help="efficientnet-lite0 or resnet18"),
+    click.option(
+        "--weights", default="imagenet", show_default=True, help="Of the backbone: imagenet, random, or a file."
+    ),
+    click.option(
+        "--image-size",
+        type=click.IntRange(32, 2048),
+        default=None,
+        help="Longer side of the model's images in pixels.  [default: the pictures' own, at most 256]",
+    ),
+    input_option,
+    fit_options,
+    click.option("--epochs", type=click.IntRange(1), default=None, help="At most.  [default: the method's]"),
+    click.option(
+        "--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="[default: the method's]"
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(1),
+        default=20,
+        show_default=True,
+        help="Stop after so many epochs without a better validation loss.",
+    ),
+    seed_option,
+)
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What `train` and `teach` ask alike, given to the command as one `training: TrainingChoices`."""
+
+    @functools.wraps(command)
+    def gathering(**options: Any) -> None:
+        chosen = {choice.name: options.pop(choice.name) for choice in fields(TrainingChoices)}
+        command(training=TrainingChoices(**chosen), **options)
+
+    decorated: Callable[..., None] = gathering
+    for option in reversed(_TRAINING_OPTIONS):
+        decorated = option(decorated)
+    return decorated
 
 
 def fit_of(fit: str | None) -> Fit | None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edgeleather.cli.options import (
+    TrainingChoices,
     as_json_option,
     dataset_argument,
     false_alarm_rate_option,
@@ -39,7 +40,7 @@ def teach(
     false_alarm_rate: float | None,
     force: bool,
     as_json: bool,
-    **training: Any,
+    training: TrainingChoices,
 ) -> None:
     """Train, export and benchmark in one go: from the good pictures of DATASET to a bundle and a report.
 
@@ -56,10 +57,10 @@ def teach_bundle(
     report: Path | None,
     false_alarm_rate: float | None,
     force: bool,
-    training: dict[str, Any],
+    training: TrainingChoices,
     quiet: bool,
 ) -> dict[str, Any]:
-    """What `teach` and `demo` share; `training` are `train_run`'s options. Returns the report, empty without a test set.
+    """What `teach` and `demo` share. Returns the report, empty without a test set.
 
     With `quiet` what is said goes to standard error.
     """
@@ -73,7 +74,7 @@ def teach_bundle(
     check_bundle_target(out, force)
     # Beside the bundle until it is done: the same command goes on with an interrupted training.
     run_folder = out.with_name(f"{out.name}-run")
-    train_run(dataset, **training, out=run_folder)
+    train_run(dataset, training, run_folder)
     bundle = export_run(run_folder, out, dataset, false_alarm_rate or DEFAULT_FALSE_ALARM_RATE, replace_bundle=force)
     shutil.rmtree(run_folder)
     click.echo(f"Bundle {out}. Verdict: {bundle.manifest.thresholds[0].verdict.describe()}", err=quiet)

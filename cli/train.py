@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from edgeleather.cli.options import as_json_option, dataset_argument, fit_of, print_json, training_options
+from edgeleather.cli.options import (
+    TrainingChoices,
+    as_json_option,
+    dataset_argument,
+    fit_of,
+    print_json,
+    training_options,
+)
 from edgeleather.errors import MissingPartError
 from edgeleather.machine import is_installed
 
@@ -22,52 +29,23 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for the run; an interrupted one goes on."
 )
 @as_json_option
-def train(
-    dataset: Path,
-    method: str,
-    backbone: str,
-    weights: str,
-    image_size: int | None,
-    input_kind: str | None,
-    fit: str | None,
-    epochs: int | None,
-    learning_rate: float | None,
-    patience: int,
-    seed: int,
-    out: Path,
-    as_json: bool,
-) -> None:
+def train(dataset: Path, training: TrainingChoices, out: Path, as_json: bool) -> None:
     """Train a method on the good pictures of DATASET (MVTec layout, or a folder of good photos)."""
-    run = train_run(
-        dataset, method, backbone, weights, image_size, input_kind, fit, epochs, learning_rate, patience, seed, out
-    )
+    run = train_run(dataset, training, out)
     best = run.losses[run.best_epoch - 1]
     if as_json:
         print_json({"run": str(out), "best_epoch": run.best_epoch, "validation_loss": best.validation})
         return
     parts = run.splits
     click.echo(
-        f"Trained {method} on {len(parts.training)} good pictures in {run.training_seconds:.1f} s "
+        f"Trained {training.method} on {len(parts.training)} good pictures in {run.training_seconds:.1f} s "
         f"({len(parts.validation)} kept for validation, {len(parts.threshold)} for thresholds, split by {parts.by})."
     )
     click.echo(f"Best epoch {run.best_epoch} of {len(run.losses)}: validation loss {best.validation:.4g}.")
     click.echo(f"Next: edgeleather export {out} --out BUNDLE")
 
 
-def train_run(
-    dataset: Path,
-    method: str,
-    backbone: str,
-    weights: str,
-    image_size: int | None,
-    input_kind: str | None,
-    fit: str | None,
-    epochs: int | None,
-    learning_rate: float | None,
-    patience: int,
-    seed: int,
-    out: Path,
-) -> Run:
+def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
     """Train with a command's options; `teach` and `demo` go this way too."""
     require_train_extra()
     from edgeleather.dataset.loading import choose_input_mode
@@ -76,19 +54,19 @@ def train_run(
     from edgeleather.run import TrainingSettings
     from edgeleather.training import train as train_method
 
-    chosen = method_class(method)
+    chosen = method_class(training.method)
     pictures = read_dataset(dataset, needs="train")
-    kind: Literal["resize", "tiles"] = "tiles" if input_kind == "tiles" else "resize"
-    mode = choose_input_mode(pictures.train_good, kind, image_size, fit_of(fit) or "exact")
+    kind: Literal["resize", "tiles"] = "tiles" if training.input_kind == "tiles" else "resize"
+    mode = choose_input_mode(pictures.train_good, kind, training.image_size, fit_of(training.fit) or "exact")
     settings = TrainingSettings(
-        method=method,
-        backbone=backbone,
-        weights=weights,
+        method=training.method,
+        backbone=training.backbone,
+        weights=training.weights,
         input_mode=mode,
-        epochs=epochs or chosen.default_epochs,
-        learning_rate=learning_rate or chosen.default_learning_rate,
-        patience_epochs=patience,
-        seed=seed,
+        epochs=training.epochs or chosen.default_epochs,
+        learning_rate=training.learning_rate or chosen.default_learning_rate,
+        patience_epochs=training.patience,
+        seed=training.seed,
     )
     return train_method(pictures, settings, out)
 
