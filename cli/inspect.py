@@ -114,9 +114,18 @@ def report(summary: Summary, sinks: list[QueuedSink], as_json: bool) -> None:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event, so that the loop ends after the frame in hand and everything is written."""
+    """SIGINT and SIGTERM set the event, so that the loop ends after the frame in hand and everything is written.
+
+    A second one ends it at once: a disk or pipe that never answers must not hold the process.
+    """
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_signal(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

@@ -6,9 +6,18 @@ from __future__ import annotations
 class EdgeLeatherError(Exception):
     """A problem in the input or the surroundings; its message is written for the user and shown without a traceback."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class MissingPartError(EdgeLeatherError):
     """An optional part is not installed; the message names the command that installs it."""
 
     def __init__(self, part: str, extra: str) -> None:
         super().__init__(f"{part} not found: this needs the '{extra}' extra. Run: pip install 'edgeleather[{extra}]'")
+
+
+def printable(text: str) -> str:
+    """Text that any terminal, log and JSON file can take: file names may hold bytes that are no UTF-8, or line breaks."""
+    whole = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)

@@ -6,12 +6,17 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from edgeleather.arrays import UInt8Array
 from edgeleather.engines.engine import Maps, Signature, check_images
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
+
+# Since 1.29 ONNX Runtime reports every session to its maker unless this is set before it is loaded, and keeps a database of
+# reports in the home folder: no business of an inspection station.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
 
 _CONTRACT = (("image",), ("anomaly_map", "anomaly_score"))
 

@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import threading
+import traceback
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -79,6 +80,12 @@ class QueuedSink:
         except (EdgeLeatherError, OSError) as error:
             self.first_error = self.first_error or str(error)
             return False
+        except Exception as error:
+            # A bug, so it keeps its traceback; but a dead thread would leave the queue full and the loop waiting for ever.
+            if not self.first_error:
+                traceback.print_exc()
+            self.first_error = self.first_error or f"{type(error).__name__}: {error}"
+            return False
         return True
 
 
@@ -110,7 +117,10 @@ class JsonLinesSink:
         self.name = str(path)
         self._path = path
         try:
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            # Not blocking, so that a pipe without a reader is an error instead of a wait.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
+            self._descriptor = os.open(path, flags, 0o644)
+            os.set_blocking(self._descriptor, True)
         except OSError as error:
             raise EdgeLeatherError(cannot_write(path, error)) from error
 

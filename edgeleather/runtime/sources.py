@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import cv2
 
 from edgeleather.arrays import AnyArray
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.images import SUFFIXES, is_image, read_image
 
 DropPolicy = Literal["every_frame", "keep_latest"]
@@ -67,7 +67,7 @@ class PictureSource:
                 image = read_image(path)
             except EdgeLeatherError as failure:
                 error = str(failure)
-            yield Frame(index, time.time(), str(path), image, 1e3 * (time.perf_counter() - started), error)
+            yield Frame(index, time.time(), printable(str(path)), image, 1e3 * (time.perf_counter() - started), error)
 
 
 class VideoSource:
@@ -93,7 +93,9 @@ class VideoSource:
                 read, image = self._capture.read()
                 if not read:
                     break
-                yield Frame(index, time.time(), str(self._path), image, 1e3 * (time.perf_counter() - started))
+                yield Frame(
+                    index, time.time(), printable(str(self._path)), image, 1e3 * (time.perf_counter() - started)
+                )
                 index += 1
         finally:
             self._capture.release()

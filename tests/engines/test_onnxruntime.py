@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -77,3 +81,12 @@ def test_a_graph_of_another_program_is_refused(tmp_path):
     onnx.save(model, tmp_path / "relu.onnx")
     with pytest.raises(EdgeLeatherError, match="expected a graph of EdgeLeather"):
         load_engine("onnxruntime", tmp_path / "relu.onnx", "fp32")
+
+
+def test_onnx_runtime_reports_to_nobody(bundle, good_picture, tmp_path):
+    """Since 1.29 it keeps a database of reports below the home folder, unless it is told not to."""
+    code = "from edgeleather.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "inspect", str(bundle.folder), "--source", str(good_picture)]
+    hidden = {key: value for key, value in os.environ.items() if key not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run(command, env=hidden | {"HOME": str(tmp_path)}, check=True, capture_output=True)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -84,6 +85,31 @@ def test_a_place_that_cannot_be_written_is_an_error_at_once(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(EdgeLeatherError, match="cannot write"):
         DefectPicturesSink(tmp_path / "file")
+
+
+def test_a_bug_in_a_sink_keeps_its_traceback_and_holds_nothing_up(capsys):
+    class Buggy:
+        name = "buggy"
+
+        def write(self, inspection):
+            raise ZeroDivisionError("a bug")
+
+        def close(self):
+            pass
+
+    sink = QueuedSink(Buggy())
+    for frame in range(100):  # more than the queue holds: a dead thread would make this wait for ever
+        sink.put(inspection(frame))
+    sink.close()
+    assert sink.lost == 100 and sink.first_error == "ZeroDivisionError: a bug"
+    assert capsys.readouterr().err.count("Traceback") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_without_a_reader_is_an_error_and_no_wait(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EdgeLeatherError, match="No such device or address"):
+        JsonLinesSink(tmp_path / "pipe")
 
 
 def test_the_terminal_line_of_each_verdict():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -83,3 +84,12 @@ def test_a_folder_of_folders_says_how_to_reach_them(dataset_folder):
 def test_frames_from_memory(noise_bgr):
     (frame,) = MemorySource([noise_bgr])
     assert frame.image is noise_bgr and frame.source == "memory[0]"
+
+
+def test_a_name_that_is_no_utf8_or_breaks_the_line_is_shown_escaped(dataset_folder, tmp_path):
+    shutil.copy(dataset_folder / "test/good/000.png", os.path.join(os.fsencode(tmp_path), b"bad\xff.png"))
+    shutil.copy(dataset_folder / "test/good/000.png", tmp_path / "new\nline.png")
+    sources = [frame.source for frame in open_source(str(tmp_path))]
+    assert [source.rpartition("/")[2] for source in sources] == ["bad\\udcff.png", "new\\nline.png"]
+    for source in sources:
+        source.encode("utf-8")
