@@ -80,12 +80,13 @@ def inspect(
     )
     inspector = Inspector(read_bundle(bundle), settings)
     with contextlib.closing(inspector), stop_on_signals() as stop:
-        chosen: list[Sink] = [] if quiet else [TerminalSink(sys.stderr if as_json else sys.stdout)]
+        stream = sys.stderr if as_json else sys.stdout
+        chosen: list[Sink] = [] if quiet or stream is None else [TerminalSink(stream)]
         chosen += [JsonLinesSink(jsonl)] if jsonl else []
         chosen += [DefectPicturesSink(save_defects)] if save_defects else []
         sinks = [QueuedSink(sink) for sink in chosen]
         summary = run_loop(frames, inspector, sinks, stop)
-    report(summary, sinks, as_json)
+    report(summary, sinks, inspector, as_json)
     unwritten = any(sink.first_error for sink in sinks)
     if summary.source_error or not summary.inferred or unwritten:
         raise SystemExit(1)
@@ -93,18 +94,23 @@ def inspect(
         raise SystemExit(3)
 
 
-def report(summary: Summary, sinks: list[QueuedSink], as_json: bool) -> None:
+def report(summary: Summary, sinks: list[QueuedSink], inspector: Inspector, as_json: bool) -> None:
     """The summary on standard output, what went wrong on standard error."""
     if summary.source_error:
         click.echo(f"Error: {summary.source_error}", err=True)
     elif not summary.inferred and not summary.stopped_by_signal:
-        click.echo("Error: no frame of this source could be inspected; the lines above say why.", err=True)
+        reason = f" The first failed with: {summary.first_failure}" if summary.first_failure else ""
+        click.echo(f"Error: no frame of this source could be inspected.{reason}", err=True)
     for sink in sinks:
         if sink.first_error:
             click.echo(f"Error: {sink.lost} records were not kept by {sink.name}: {sink.first_error}", err=True)
     if as_json:
-        print_json(vars(summary) | {"unwritten": {sink.name: sink.lost for sink in sinks if sink.lost}})
+        unwritten = {sink.name: sink.lost for sink in sinks if sink.lost}
+        verdicts = [{"tiles_per_frame": tiles} | vars(verdict) for tiles, verdict in inspector.verdicts.items()]
+        print_json(vars(summary) | {"unwritten": unwritten, "verdicts": verdicts})
         return
+    for tiles, verdict in inspector.verdicts.items():
+        click.echo(f"verdict for frames of {tiles} image{'s' * (tiles > 1)}: {verdict.describe()}")
     click.echo(
         f"{summary.captured} captured = {summary.inferred} inferred + {summary.dropped} dropped + {summary.failed} failed; "
         f"{summary.defects} with defects; {summary.fps:.1f} frames a second"

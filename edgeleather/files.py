@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -56,4 +57,5 @@ def sync_folder(folder: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> str:
     """The message for a failed write: what, why, what next."""
     reason = error.strerror or str(error)
-    return f"cannot write {path}: {reason}. Make room there or choose another place, then run the command again."
+    mend = "Make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose another place"
+    return f"cannot write {path}: {reason}. {mend}, then run the command again."

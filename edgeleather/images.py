@@ -30,6 +30,8 @@ def read_image(path: Path) -> AnyArray:
     Raises:
         EdgeLeatherError: the file is absent, empty, truncated or no picture.
     """
+    if path.exists() and not path.is_file():
+        raise EdgeLeatherError(f"{path}: expected a picture file, got a folder, pipe or device.")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -69,7 +71,7 @@ def image_digest(image: AnyArray) -> str:
 def _is_truncated(content: bytes) -> bool:
     """Some decoders fill the missing end of a PNG or JPEG with grey and call it a success."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"IEND" not in content[-64:] and b"IEND" not in content
+        return b"IEND" not in content
     if content.startswith(b"\xff\xd8"):
         scan = content.rfind(b"\xff\xda")
         return b"\xff\xd9" not in content[max(scan, 2) :]

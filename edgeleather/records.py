@@ -29,7 +29,7 @@ def read_record(schema: type[Record], path: Path, mend: str) -> Record:
         raise EdgeLeatherError(f"{path}: expected a JSON file, got something unreadable ({error}). {mend}") from error
     try:
         record: Record = decode(schema, data, "")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise EdgeLeatherError(f"{path}: {error}. {mend}") from error
     return record
 

@@ -7,6 +7,8 @@ import pickle
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from edgeleather.backbones.backbone import Backbone
@@ -72,11 +74,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise EdgeLeatherError(f"--weights: expected 'imagenet', 'random' or a file, got {path}, which is no file.")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EdgeLeatherError(
             f"--weights {path}: expected a state dict, got a file that does not load: {reason}"

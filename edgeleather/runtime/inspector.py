@@ -66,9 +66,12 @@ class Inspector:
         self._white_level = settings.white_level
         self._rate = settings.false_alarm_rate
         self._verdicts: dict[int, Verdict] = {}
-        self.verdict_for(self.thresholds.tiles_per_frame)  # a bad rate is an error now, not at the first frame
+        if self.mode.kind == self.thresholds.input_kind:
+            self.verdict_for(self.thresholds.tiles_per_frame)  # a bad rate is an error now, not at the first frame
         self.engine: Engine = load_engine("onnxruntime", bundle.folder / graph, settings.precision, settings.threads)
         try:
+            if self.engine.signature.image_size_hw != self.mode.image_size_hw:
+                raise EdgeLeatherError(f"{bundle.folder}: {graph} has another image size than the manifest.")
             require_golden(bundle, self.engine, graph, frames=1)
         except BaseException:
             self.engine.close()
@@ -84,13 +87,13 @@ class Inspector:
             ready = time.perf_counter()
             result = infer_prepared(self.engine, prepared)
             inferred = time.perf_counter()
+            threshold = self.verdict_for(len(prepared.images)).value
         except EdgeLeatherError as error:
             timings = _timings(frame, total=time.perf_counter() - started)
             return Inspection(
                 frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, str(error),
                 frame.image, None, None,
             )  # fmt: skip
-        threshold = self.verdict_for(len(prepared.images)).value
         verdict: VerdictName = "good"
         regions: tuple[Region, ...] = ()
         percent = 0.0
@@ -109,6 +112,11 @@ class Inspector:
         """How far a defect reaches: T2 where test pictures with masks gave one, else T1."""
         found = self.thresholds.t2_pixel or self.thresholds.t1_pixel
         return found.value
+
+    @property
+    def verdicts(self) -> dict[int, Verdict]:
+        """The verdicts in use, by the number of tiles of a frame."""
+        return self._verdicts
 
     def verdict_for(self, tiles: int) -> Verdict:
         """The verdict's threshold for frames of this many tiles."""

@@ -27,6 +27,7 @@ class Summary:
     fps: float = 0.0
     stopped_by_signal: bool = False
     source_error: str | None = None
+    first_failure: str | None = None
 
 
 def run_loop(source: FrameSource, inspector: Inspector, sinks: Sequence[QueuedSink], stop: threading.Event) -> Summary:
@@ -36,21 +37,24 @@ def run_loop(source: FrameSource, inspector: Inspector, sinks: Sequence[QueuedSi
     try:
         with contextlib.closing(iter(source)) as frames:
             for frame in frames:
+                summary.captured += 1
                 if stop.is_set():
+                    summary.dropped += 1
                     break
                 inspection = inspector.inspect(frame)
                 for sink in sinks:
-                    sink.put(inspection)
+                    sink.put(inspection, stop)
                 summary.failed += inspection.verdict == "failed"
+                summary.first_failure = summary.first_failure or inspection.error
                 summary.inferred += inspection.verdict != "failed"
                 summary.defects += inspection.verdict == "defect"
     except EdgeLeatherError as error:
         summary.source_error = str(error)
     finally:
         for sink in sinks:
-            sink.close()
-    summary.dropped = source.dropped
-    summary.captured = summary.inferred + summary.failed + summary.dropped
+            sink.close(stop)
+    summary.dropped += source.dropped
+    summary.captured += source.dropped
     summary.seconds = time.perf_counter() - started
     summary.fps = summary.inferred / summary.seconds if summary.seconds else 0.0
     summary.stopped_by_signal = stop.is_set()

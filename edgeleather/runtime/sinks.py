@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import threading
+import time
 import traceback
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -18,6 +21,7 @@ from edgeleather.runtime.overlay import draw_overlay
 
 _QUEUE_FRAMES = 16
 _PERIOD_SECONDS = 0.02
+_STOP_SECONDS = 3.0
 
 
 class Sink(Protocol):
@@ -52,15 +56,31 @@ class QueuedSink:
         self._thread = threading.Thread(target=self._work, name=f"sink {sink.name}", daemon=True)
         self._thread.start()
 
-    def put(self, inspection: Inspection) -> None:
-        self._queue.put(inspection)
+    def put(self, inspection: Inspection | None, stop: threading.Event) -> None:
+        """Queue an inspection; after `stop` a full queue is waited for three seconds, then the inspection is lost."""
+        waiting = _Patience(stop)
+        while True:
+            try:
+                return self._queue.put(inspection, timeout=10 * _PERIOD_SECONDS)
+            except queue.Full:
+                if waiting.is_over():
+                    return self._give_up(int(inspection is not None))
 
-    def close(self) -> None:
-        """Wait until all that was put is written."""
-        self._queue.put(None)
+    def close(self, stop: threading.Event) -> None:
+        """Wait until all that was put is written; after `stop` for three seconds, then what is left is lost."""
+        self.put(None, stop)
         self._closing.set()
-        self._thread.join()
+        waiting = _Patience(stop)
+        while self._thread.is_alive():
+            self._thread.join(10 * _PERIOD_SECONDS)
+            if self._thread.is_alive() and waiting.is_over():
+                return self._give_up(self._queue.qsize())
         self._note(self._sink.close)
+        return None
+
+    def _give_up(self, lost: int) -> None:
+        self.lost += lost
+        self.first_error = self.first_error or "it did not take its records before the end."
 
     def _work(self) -> None:
         while (inspection := self._next()) is not None:
@@ -87,6 +107,20 @@ class QueuedSink:
             self.first_error = self.first_error or f"{type(error).__name__}: {error}"
             return False
         return True
+
+
+class _Patience:
+    """Endless until `stop` is set, then over after three seconds: a pipe that nobody reads must not hold the process."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._stopped_at: float | None = None
+
+    def is_over(self) -> bool:
+        if not self._stop.is_set():
+            return False
+        self._stopped_at = self._stopped_at or time.monotonic()
+        return time.monotonic() - self._stopped_at > _STOP_SECONDS
 
 
 class TerminalSink:
@@ -132,7 +166,8 @@ class JsonLinesSink:
             while written < len(line):
                 written += os.write(self._descriptor, line[written:])
         except OSError as error:
-            os.ftruncate(self._descriptor, whole)
+            with contextlib.suppress(OSError):  # a device has no length to take back
+                os.ftruncate(self._descriptor, whole)
             raise EdgeLeatherError(cannot_write(self._path, error)) from error
 
     def close(self) -> None:
@@ -164,8 +199,10 @@ class DefectPicturesSink:
 
     def write(self, inspection: Inspection) -> None:
         if inspection.verdict == "defect":
-            stem = Path(inspection.source).stem
-            write_image(self._folder / f"{inspection.frame:06d}-{stem}.png", draw_overlay(inspection))
+            # With the time, so that another run into the same folder overwrites no evidence.
+            when = datetime.fromtimestamp(inspection.captured_at).strftime("%Y%m%d-%H%M%S")
+            name = f"{when}-{inspection.frame:06d}-{Path(inspection.source).stem[:100]}.png"
+            write_image(self._folder / name, draw_overlay(inspection))
 
     def close(self) -> None:
         pass

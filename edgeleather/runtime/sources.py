@@ -16,6 +16,8 @@ from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.images import SUFFIXES, is_image, read_image
 
 DropPolicy = Literal["every_frame", "keep_latest"]
+# These containers hold a duration, from which the number of frames follows only nearly.
+_COUNT_IS_ESTIMATED = (".mkv", ".webm", ".ts", ".mpg", ".mpeg", ".wmv")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 
 
@@ -99,8 +101,8 @@ class VideoSource:
                 index += 1
         finally:
             self._capture.release()
-        # Containers count their frames a little wrong when the rate varies; a cut file misses many.
-        if self.total is not None and index < self.total - max(2, self.total // 50):
+        estimated = self._path.suffix.lower() in _COUNT_IS_ESTIMATED
+        if self.total is not None and index < self.total - (1 + self.total // 100 if estimated else 0):
             raise EdgeLeatherError(
                 f"{self._path}: the video ended after {index} of {self.total} frames; it is damaged."
             )
@@ -128,9 +130,11 @@ def open_source(source: str) -> FrameSource:
     Raises:
         EdgeLeatherError: nothing is there, or it is neither.
     """
+    if not source:
+        raise EdgeLeatherError("expected a picture, a folder, a quoted pattern or a video file, got an empty --source.")
     path = Path(source)
     if path.is_dir():
-        pictures = sorted(entry for entry in path.iterdir() if entry.is_file() and is_image(entry))
+        pictures = sorted(entry for entry in path.iterdir() if is_image(entry) and not entry.is_dir())
         if not pictures:
             raise EdgeLeatherError(
                 f"{source}: expected pictures in this folder ({', '.join(s[1:] for s in SUFFIXES)}), found none. "
@@ -148,10 +152,11 @@ def open_source(source: str) -> FrameSource:
         )
     if glob.has_magic(source):
         matches = sorted(Path(match) for match in glob.glob(source, recursive=True))
-        pictures = [match for match in matches if match.is_file() and is_image(match)]
+        pictures = [match for match in matches if is_image(match) and not match.is_dir()]
         if not pictures:
             raise EdgeLeatherError(f"{source}: expected pictures that match this pattern, found none.")
         return PictureSource(pictures)
+    found = "a pipe or device" if path.exists() else "nothing"
     raise EdgeLeatherError(
-        f"{source}: expected a picture, a folder, a quoted pattern or a video file, found nothing there."
+        f"{source}: expected a picture, a folder, a quoted pattern or a video file, found {found} there."
     )

@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
+import time
 
 import pytest
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.runtime.inspector import Inspection
 from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, terminal_line
+
+RUNNING = threading.Event()
 
 
 def inspection(frame=0, verdict="good", error=None, source="x" * 200):
@@ -36,8 +40,8 @@ def small_disk(tmp_path):
 def test_a_full_disk_leaves_whole_lines_and_counts_what_was_lost(small_disk):
     sink = QueuedSink(JsonLinesSink(small_disk / "out.jsonl"))
     for frame in range(400):
-        sink.put(inspection(frame))
-    sink.close()
+        sink.put(inspection(frame), RUNNING)
+    sink.close(RUNNING)
     lines = (small_disk / "out.jsonl").read_bytes().split(b"\n")
     assert lines[-1] == b"", "the file ends in the middle of a line"
     frames = [json.loads(line)["frame"] for line in lines[:-1]]
@@ -99,10 +103,30 @@ def test_a_bug_in_a_sink_keeps_its_traceback_and_holds_nothing_up(capsys):
 
     sink = QueuedSink(Buggy())
     for frame in range(100):  # more than the queue holds: a dead thread would make this wait for ever
-        sink.put(inspection(frame))
-    sink.close()
+        sink.put(inspection(frame), RUNNING)
+    sink.close(RUNNING)
     assert sink.lost == 100 and sink.first_error == "ZeroDivisionError: a bug"
     assert capsys.readouterr().err.count("Traceback") == 1
+
+
+def test_a_sink_that_never_answers_holds_the_end_up_for_seconds_only():
+    class Stuck:
+        name = "stuck"
+
+        def write(self, inspection):
+            time.sleep(60)
+
+        def close(self):
+            pass
+
+    sink, stop = QueuedSink(Stuck()), threading.Event()
+    for frame in range(10):
+        sink.put(inspection(frame), stop)
+    stop.set()
+    started = time.monotonic()
+    sink.close(stop)
+    assert 2 < time.monotonic() - started < 6
+    assert sink.lost >= 9 and "did not take its records" in sink.first_error
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
