@@ -10,8 +10,7 @@ from edgeleather.bundle import Bundle, Manifest
 from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.export.thresholds import score_samples
-from edgeleather.images import image_digest
+from edgeleather.export.thresholds import score_samples, unseen_samples
 from edgeleather.metrics.scores import image_auroc, image_f1
 from edgeleather.thresholds import Thresholds
 
@@ -59,12 +58,7 @@ def reportable_samples(dataset: Dataset, manifest: Manifest) -> tuple[list[Sampl
     """
     used = manifest.images
     seen = {*used.training, *used.validation, *used.threshold, *used.t2_t3}
-    kept, left_out = [], []
-    for sample in dataset.test:
-        if image_digest(sample.read()) in seen:
-            left_out.append(sample.name)
-        else:
-            kept.append(sample)
+    kept, left_out = unseen_samples(dataset.test, seen)
     if not kept:
         raise EdgeLeatherError(
             f"{dataset.root}: training or a threshold has seen every test picture; none is left to report on."

@@ -45,14 +45,5 @@ def export(
         print_json({"bundle": str(out), "verdict_threshold": thresholds.verdict.value, "metrics": metrics})
         return
     click.echo(f"Bundle {out}: the graph agrees with torch.")
-    click.echo(f"Verdict: {thresholds.verdict.describe()}")
-    pictures = f"{len(thresholds.good_scores)} good pictures from {thresholds.good_groups} photographs"
-    click.echo(f"  from {pictures}" + nominal_note(len(thresholds.good_scores), thresholds.good_groups))
+    click.echo(f"Verdict: {thresholds.describe()}.")
     click.echo(f"Next: edgeleather inspect {out} --source PICTURES")
-
-
-def nominal_note(pictures: int, groups: int) -> str:
-    """What to say about a rate whose pictures are not independent."""
-    if groups == pictures:
-        return "."
-    return "; pictures of one photograph resemble each other, so the rate is nominal."

@@ -60,7 +60,7 @@ def teach_bundle(
     training: TrainingChoices,
     quiet: bool,
 ) -> dict[str, Any]:
-    """What `teach` and `demo` share. Returns the report, empty without a test set.
+    """What `teach` and `demo` share. Returns the report, without rows where there is no test set.
 
     With `quiet` what is said goes to standard error.
     """
@@ -73,14 +73,14 @@ def teach_bundle(
 
     check_bundle_target(out, force)
     # Beside the bundle until it is done: the same command goes on with an interrupted training.
-    run_folder = out.with_name(f"{out.name}-run")
+    run_folder = out.with_name(f".{out.name}.run")
     train_run(dataset, training, run_folder)
-    bundle = export_run(run_folder, out, dataset, false_alarm_rate or DEFAULT_FALSE_ALARM_RATE, replace_bundle=force)
+    bundle = export_run(run_folder, out, dataset, false_alarm_rate or DEFAULT_FALSE_ALARM_RATE, overwrite=force)
     shutil.rmtree(run_folder)
-    click.echo(f"Bundle {out}. Verdict: {bundle.manifest.thresholds[0].verdict.describe()}", err=quiet)
+    click.echo(f"Bundle {out}. Verdict: {bundle.manifest.thresholds[0].describe()}.", err=quiet)
     if not read_dataset(dataset, needs="any").test:
         click.echo("No test set, so no benchmark: hits and false alarms of this bundle are unmeasured.", err=quiet)
-        return {}
+        return {"bundle": str(out), "rows": []}
     report_folder = report or out.with_name(f"{out.name}-report")
     result = benchmark_bundles([out], dataset, report_folder)
     click.echo(markdown(result), err=quiet)

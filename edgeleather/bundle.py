@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, sha256_of_file, sync_folder, write_atomically
@@ -55,9 +57,13 @@ class HandOverMetrics:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The bundle's record. Engines are never in it: they belong to one machine."""
+    """The bundle's record. Engines are never in it: they belong to one machine.
+
+    `digest` is the SHA-256 of the rest: without it a flipped byte in a threshold would pass for a threshold.
+    """
 
     schema: Literal[1]
+    digest: str
     created_at: str
     edgeleather: str
     method: str
@@ -108,16 +114,30 @@ def read_bundle(folder: Path, with_original: bool = False) -> Bundle:
     """
     if not folder.is_dir():
         raise EdgeLeatherError(f"expected a bundle folder at {folder}, found none. Make one with: edgeleather teach")
+    if (folder / MANIFEST_FILE).is_symlink():
+        raise EdgeLeatherError(f"{folder}: {MANIFEST_FILE} is a link; a bundle holds plain files only. {_MEND}")
     manifest = read_record(Manifest, folder / MANIFEST_FILE, _MEND)
+    if manifest.digest != manifest_digest(asdict(manifest)):
+        raise EdgeLeatherError(
+            f"{folder}: {MANIFEST_FILE} is damaged or was edited (its digest is not its own). {_MEND}"
+        )
     for name, record in manifest.files.items():
-        path = _inside(folder, name)
+        path = file_inside(folder, name)
         if name.startswith(f"{ORIGINAL_FOLDER}/") and not with_original:
             continue
         if not path.is_file():
             raise EdgeLeatherError(f"{folder}: the manifest names {name}, but there is no such file. {_MEND}")
-        if path.stat().st_size != record.size_bytes or sha256_of_file(path) != record.sha256:
+        try:
+            intact = path.stat().st_size == record.size_bytes and sha256_of_file(path) == record.sha256
+        except OSError as error:
+            raise EdgeLeatherError(f"{folder}: {name} cannot be read: {error.strerror}.") from error
+        if not intact:
             raise EdgeLeatherError(f"{folder}: {name} is damaged (its SHA-256 is not the manifest's). {_MEND}")
+    if min(manifest.input_mode.image_size_hw) < 1 or not manifest.thresholds:
+        raise EdgeLeatherError(f"{folder}: the manifest has no image size or no thresholds. {_MEND}")
     for thresholds in manifest.thresholds:
+        if thresholds.tiles_per_frame < 1:
+            raise EdgeLeatherError(f"{folder}: the manifest has thresholds for frames of no image. {_MEND}")
         if thresholds.graph not in manifest.files:
             raise EdgeLeatherError(
                 f"{folder}: thresholds for {thresholds.graph}, which the bundle does not hold. {_MEND}"
@@ -125,15 +145,15 @@ def read_bundle(folder: Path, with_original: bool = False) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes], replace: bool = False) -> Bundle:
-    """Write a new bundle; `manifest.files` is filled in from the contents (names inside the bundle to bytes).
+def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes], overwrite: bool = False) -> Bundle:
+    """Write a new bundle; `files` and `digest` are filled in from the contents (names inside the bundle to bytes).
 
     Everything is written into a folder beside it and takes its name at the end: at no moment is there half a bundle.
 
     Raises:
-        EdgeLeatherError: `folder` exists (and is no bundle, or not `replace`), or cannot be written.
+        EdgeLeatherError: `folder` exists (and is no bundle, or not `overwrite`), or cannot be written.
     """
-    check_bundle_target(folder, replace)
+    check_bundle_target(folder, overwrite)
     records = {}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -143,11 +163,12 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]
     try:
         staging.chmod(0o755)
         for name, content in contents.items():
-            path = _inside(staging, name)
+            path = file_inside(staging, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
             records[name] = FileRecord(sha256_of_file(path), len(content))
-        complete = Manifest(**{**vars(manifest), "files": records})
+        complete = replace(manifest, files=records)
+        complete = replace(complete, digest=manifest_digest(asdict(complete)))
         write_atomically(staging / MANIFEST_FILE, to_json(complete))
         _take_place(staging, folder)
     except OSError as error:
@@ -157,18 +178,39 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]
     return Bundle(folder, complete)
 
 
-def check_bundle_target(folder: Path, replace: bool) -> None:
+def manifest_digest(data: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's content, as parsed JSON, without its own `digest`."""
+    rest = {key: value for key, value in data.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def check_bundle_target(folder: Path, overwrite: bool) -> None:
     """Whether a bundle may be written here; asked before hours of work, not after.
 
     Raises:
         EdgeLeatherError: something is there that must not be overwritten.
     """
+    if not folder.name:
+        raise EdgeLeatherError(f"expected the name of a new folder, got {folder}.")
     if not os.path.lexists(folder) or (folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())):
         return
-    if not (folder.is_dir() and (folder / MANIFEST_FILE).is_file()) or folder.is_symlink():
-        raise EdgeLeatherError(f"expected a new folder at {folder}, found something that is no bundle. Choose another.")
-    if not replace:
+    strangers = _strangers(folder)
+    if strangers:
+        raise EdgeLeatherError(f"expected a new folder at {folder}, found something that is no bundle ({strangers}).")
+    if not overwrite:
         raise EdgeLeatherError(f"{folder} is a bundle already. Choose another --out, or say --force to replace it.")
+
+
+def _strangers(folder: Path) -> str:
+    """What in a folder is no bundle's, in words; empty for a bundle and nothing else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return "a link" if folder.is_symlink() else "a file"
+    try:
+        known = json.loads((folder / MANIFEST_FILE).read_bytes())["files"].keys() | {MANIFEST_FILE}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"no {MANIFEST_FILE} of EdgeLeather"
+    names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return next((name for name in names if name not in known and not name.startswith("engines/")), "")
 
 
 def _take_place(staging: Path, folder: Path) -> None:
@@ -176,16 +218,21 @@ def _take_place(staging: Path, folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent))
         folder.replace(old)
-    staging.replace(folder)
+    try:
+        staging.replace(folder)
+    except OSError:
+        if old:
+            old.replace(folder)
+        raise
     sync_folder(folder.parent)
     if old:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _inside(folder: Path, name: str) -> Path:
+def file_inside(folder: Path, name: str) -> Path:
     """A file of the bundle by its name in the manifest; absolute paths, `..` and links are refused."""
     parts = name.split("/")
-    if not _NAME.fullmatch(name) or ".." in parts:
+    if not _NAME.fullmatch(name) or ".." in parts or len(name) > 200:
         raise EdgeLeatherError(
             f"{folder}: the manifest names {name!r}, which is no plain name inside the bundle. {_MEND}"
         )

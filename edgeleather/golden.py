@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edgeleather.arrays import Float32Array, UInt8Array
-from edgeleather.bundle import Bundle
+from edgeleather.bundle import Bundle, file_inside
 from edgeleather.dataset.defects import DEFECTS, paste_defect
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
@@ -88,14 +88,17 @@ def replay(bundle: Bundle, engine: Engine, graph: str, frames: int | None = None
         EdgeLeatherError: the golden record is not readable.
     """
     mend = "Make the bundle anew with: edgeleather export RUN --out BUNDLE"
-    recorded = read_record(GoldenAnswers, bundle.folder / answers_file(graph), mend)
+    recorded = read_record(GoldenAnswers, file_inside(bundle.folder, answers_file(graph)), mend)
+    missing = {answer.file for answer in recorded.answers} - set(bundle.manifest.files)
+    if missing or not recorded.answers:
+        raise EdgeLeatherError(f"{bundle.folder}: golden frames are missing ({', '.join(missing) or 'all'}). {mend}")
     threshold = bundle.thresholds_of(graph).verdict.value
     scores = [answer.score for answer in recorded.answers]
     # With one frame, or equal ones, the range says nothing; the score itself is the scale then.
     scale = max(max(scores) - min(scores), 1e-6 * abs(max(scores)), 1e-12) if scores else 1.0
     worst, flipped = 0.0, []
     for answer in recorded.answers[:frames]:
-        image = cv2.cvtColor(read_image(bundle.folder / answer.file), cv2.COLOR_BGR2RGB)
+        image = cv2.cvtColor(read_image(file_inside(bundle.folder, answer.file)), cv2.COLOR_BGR2RGB)
         score = float(engine.infer(np.asarray(image, np.uint8)[None]).scores[0])
         deviation = abs(score - answer.score) / scale
         worst = max(worst, deviation if np.isfinite(deviation) else np.inf)

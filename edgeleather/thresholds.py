@@ -71,6 +71,13 @@ class Thresholds:
     t2_pixel: FoundThreshold | None
     t3_image: FoundThreshold | None
 
+    def describe(self) -> str:
+        """The verdict in a sentence, with what it rests on."""
+        pictures = f"{self.verdict.describe()}; from {len(self.good_scores)} good pictures"
+        if self.good_groups == len(self.good_scores):
+            return pictures
+        return f"{pictures} of {self.good_groups} photographs, which resemble each other: the rate is nominal"
+
     def verdict_for(self, tiles: int, rate: float | None = None) -> Verdict:
         """The verdict for frames of this many tiles, at the recorded or another false-alarm rate a frame.
 

@@ -26,7 +26,7 @@ from edgeleather.dataset.reading import Dataset, Sample, read_dataset
 from edgeleather.engines.engine import Engine, closing_engine, load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.onnx_graph import prove, to_onnx
-from edgeleather.export.thresholds import find_thresholds, score_samples
+from edgeleather.export.thresholds import find_thresholds, score_samples, unseen_samples
 from edgeleather.golden import answers_file, golden_frames, record_answers
 from edgeleather.images import image_digest
 from edgeleather.metrics.scores import image_auroc
@@ -45,7 +45,7 @@ def export_run(
     data: Path | None = None,
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     with_original: bool = True,
-    replace_bundle: bool = False,
+    overwrite: bool = False,
 ) -> Bundle:
     """Export a run folder to a bundle; `data` is the dataset where it has moved since training.
 
@@ -53,7 +53,7 @@ def export_run(
         EdgeLeatherError: the run or dataset is damaged, the dataset has changed, the export is not faithful, or `out`
             cannot be written. Nothing half-written stays behind.
     """
-    check_bundle_target(out, replace_bundle)
+    check_bundle_target(out, overwrite)
     run = read_run(folder)
     dataset = read_dataset(data or Path(run.dataset), needs="any")
     held_out = _find(dataset, run.splits.threshold)
@@ -76,11 +76,14 @@ def export_run(
     contents |= {name: _png(image) for name, image in frames.items()}
     contents[answers_file(graph.name)] = to_json(answers)
     if with_original:
-        # Only the dataset's name travels: a path of the training machine says nothing elsewhere.
-        contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(replace(run, dataset=Path(run.dataset).name))
+        # Only names travel: a path of the training machine says nothing elsewhere.
+        settings = replace(run.settings, weights=Path(run.settings.weights).name)
+        travelling = replace(run, dataset=Path(run.dataset).name, settings=settings)
+        contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(travelling)
         contents[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"] = (folder / WEIGHTS_FILE).read_bytes()
     manifest = Manifest(
         schema=1,
+        digest="",
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeleather=version("edgeleather"),
         method=run.settings.method,
@@ -91,7 +94,7 @@ def export_run(
         images=UsedImages(*(tuple(r.digest for r in part) for part in _parts(run))),
         metrics=(metrics,),
     )
-    return write_bundle(out, manifest, contents, replace_bundle)
+    return write_bundle(out, manifest, contents, overwrite)
 
 
 def _parts(run: Run) -> tuple[tuple[ImageRecord, ...], ...]:
@@ -122,8 +125,7 @@ def _model_images(samples: Sequence[Sample], mode: InputMode) -> list[UInt8Array
 
 
 def _hand_over_metrics(engine: Engine, graph: str, mode: InputMode, dataset: Dataset, run: Run) -> HandOverMetrics:
-    fitted = {record.name for record in run.splits.t2_t3}
-    tested = [sample for sample in dataset.test if sample.name not in fitted]
+    tested, _ = unseen_samples(dataset.test, {record.digest for part in _parts(run) for record in part})
     scored = score_samples(engine, tested, mode, "test pictures")
     curve = scored.pixels.curve()
     return HandOverMetrics(

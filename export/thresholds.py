@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from edgeleather.dataset.reading import Sample
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.images import image_digest
 from edgeleather.inference import FrameMap, infer_frame
 from edgeleather.metrics.pixels import PixelCounts
 from edgeleather.metrics.scores import best_image_f1_threshold
@@ -49,6 +50,17 @@ def score_samples(engine: Engine, samples: Sequence[Sample], mode: InputMode, la
         tiles.append(len(result.prepared.images))
     defective = tuple(not sample.is_good for sample in samples)
     return Scored(tuple(scores), defective, tuple(s.group for s in samples), tuple(tiles), pixels)
+
+
+def unseen_samples(samples: Sequence[Sample], seen_digests: Set[str]) -> tuple[list[Sample], list[str]]:
+    """The pictures that neither training nor a threshold has seen, and the names of the others; by their pixels."""
+    unseen, seen = [], []
+    for sample in samples:
+        if image_digest(sample.read()) in seen_digests:
+            seen.append(sample.name)
+        else:
+            unseen.append(sample)
+    return unseen, seen
 
 
 def count_pixels(pixels: PixelCounts, sample: Sample, result: FrameMap, frame_hw: tuple[int, int]) -> None:

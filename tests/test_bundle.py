@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeleather.bundle import check_bundle_target, read_bundle, write_bundle
+from edgeleather.bundle import check_bundle_target, manifest_digest, read_bundle, write_bundle
 from edgeleather.errors import EdgeLeatherError
 
 
@@ -14,6 +14,7 @@ def edit_manifest(folder, change):
     path = folder / "manifest.json"
     data = json.loads(path.read_text())
     change(data)
+    data["digest"] = manifest_digest(data)
     path.write_text(json.dumps(data))
 
 
@@ -44,6 +45,33 @@ def test_one_flipped_byte_is_refused(bundle_copy, name):
     (bundle_copy / name).write_bytes(content)
     with pytest.raises(EdgeLeatherError, match=f"{name} is damaged"):
         read_bundle(bundle_copy)
+
+
+def test_any_flipped_bit_of_the_manifest_is_refused(bundle_copy):
+    path = bundle_copy / "manifest.json"
+    original = path.read_bytes()
+    parsed = json.loads(original)
+    for position in range(0, len(original), 37):
+        content = bytearray(original)
+        content[position] ^= 4
+        path.write_bytes(content)
+        try:
+            if json.loads(content) == parsed:
+                continue  # white space between the values
+        except ValueError:
+            pass
+        with pytest.raises(EdgeLeatherError):
+            read_bundle(bundle_copy)
+
+
+def test_a_folder_with_a_manifest_of_another_program_is_never_replaced(tmp_path, bundle_copy):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "manifest.json").write_text('{"name": "a web app"}')
+    with pytest.raises(EdgeLeatherError, match="no bundle"):
+        check_bundle_target(tmp_path / "app", overwrite=True)
+    (bundle_copy / "notes.txt").write_text("mine")
+    with pytest.raises(EdgeLeatherError, match=r"no bundle \(notes.txt\)"):
+        check_bundle_target(bundle_copy, overwrite=True)
 
 
 def test_the_runtime_does_not_read_the_original_but_benchmark_does(bundle_copy):
@@ -117,15 +145,15 @@ def test_writing_leaves_nothing_behind_when_it_fails(bundle, tmp_path):
 
 def test_only_a_bundle_is_replaced_and_only_when_asked(bundle_copy, bundle, tmp_path):
     with pytest.raises(EdgeLeatherError, match="--force"):
-        check_bundle_target(bundle_copy, replace=False)
+        check_bundle_target(bundle_copy, overwrite=False)
     contents = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files}
-    write_bundle(bundle_copy, bundle.manifest, contents, replace=True)
+    write_bundle(bundle_copy, bundle.manifest, contents, overwrite=True)
     assert read_bundle(bundle_copy, with_original=True).manifest == bundle.manifest
     assert [path.name for path in tmp_path.iterdir()] == [bundle_copy.name]
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(b"x")
     with pytest.raises(EdgeLeatherError, match="no bundle"):
-        check_bundle_target(tmp_path / "photos", replace=True)
+        check_bundle_target(tmp_path / "photos", overwrite=True)
 
 
 def test_a_graph_that_is_not_there_is_named(bundle):

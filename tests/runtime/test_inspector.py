@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from edgeleather.bundle import read_bundle
+from edgeleather.bundle import manifest_digest, read_bundle
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.images import read_image
 from edgeleather.runtime.inspector import Inspector, InspectorSettings
@@ -94,6 +94,7 @@ def test_a_damaged_engine_is_found_before_the_first_verdict(bundle_copy):
     manifest = json.loads((bundle_copy / "manifest.json").read_text())
     record = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
     manifest["files"]["golden/fp32.onnx.json"] = record
+    manifest["digest"] = manifest_digest(manifest)
     (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(EdgeLeatherError, match="golden frames"):
         Inspector(read_bundle(bundle_copy), InspectorSettings())
