@@ -17,7 +17,7 @@ from edgeleather.bundle import ORIGINAL_FOLDER, Bundle, read_bundle
 from edgeleather.engines.onnxruntime import usable_cores
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
-from edgeleather.machine import cpu_name
+from edgeleather.machine import cpu_name, is_installed
 from edgeleather.run import RUN_FILE
 
 ROUNDS, REPEATS = 5, 20
@@ -42,6 +42,12 @@ def benchmark_bundles(
         for bundle in opened
         if not _has_original(bundle)
     ]
+    if not is_installed("torch"):
+        notes.append("torch is not installed here, so the torch row is missing and flips are unknown.")
+    if len({bundle.folder.resolve().name for bundle in opened}) < len(opened):
+        raise EdgeLeatherError(
+            "expected bundles of different names, got two of the same; the report tells them apart by it."
+        )
     candidates = [candidate for bundle in opened for candidate in _candidates(bundle)]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -57,7 +63,7 @@ def benchmark_bundles(
         "machine": {"cpu": cpu_name(), "usable_cores": usable_cores(), "python": platform.python_version()},
         "threads": threads or usable_cores(),
         "data": data.name,
-        "tested_images": len(first["images"]),
+        "tested_images": len(first["images"]),  # of the first bundle; each row has its own
         "tested_defective": sum(image["defective"] for image in first["images"]),
         "left_out_images": len(first["left_out"]),
         "rounds": rounds,
@@ -108,6 +114,9 @@ def markdown(report: dict[str, Any]) -> str:
         lines += [
             f"- flipped in {row['bundle']} {row['backend']} {row['precision']}: {text}" for text in row["flipped"]
         ]
+    if len({(row["tested_images"], row["left_out_images"]) for row in report["rows"]}) > 1:
+        counts = {row["bundle"]: row["tested_images"] for row in report["rows"]}
+        lines.append(f"- tested pictures differ, since each bundle has seen others: {counts}")
     lines += [f"- {note}" for note in report["notes"]]
     return "\n".join(lines) + "\n"
 
@@ -117,7 +126,8 @@ def _has_original(bundle: Bundle) -> bool:
 
 
 def _candidates(bundle: Bundle) -> list[Candidate]:
-    torch = [Candidate(bundle.folder, "torch", "fp32")] if _has_original(bundle) else []
+    has_torch = _has_original(bundle) and is_installed("torch")
+    torch = [Candidate(bundle.folder, "torch", "fp32")] if has_torch else []
     return [*torch, Candidate(bundle.folder, "onnxruntime", "fp32")]
 
 
@@ -131,6 +141,8 @@ def _row(one: Measured, everything: Sequence[Measured]) -> dict[str, Any]:
     metrics = {key: value for key, value in one.evaluation.items() if key not in ("images", "left_out")}
     return {
         "bundle": one.candidate.bundle.name,
+        "tested_images": len(one.evaluation["images"]),
+        "left_out_images": len(one.evaluation["left_out"]),
         "backend": one.candidate.backend,
         "precision": one.candidate.precision,
         **metrics,

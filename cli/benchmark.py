@@ -6,14 +6,18 @@ from pathlib import Path
 
 import click
 
-from edgeleather.cli.options import as_json_option, print_json, threads_option
+from edgeleather.cli.options import absolute_path, as_json_option, print_json, threads_option
 
 
 @click.command(epilog="Example: edgeleather benchmark bundle --data photos --out report")
 @click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="A dataset; only its test set is needed.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder for report.json, report.md and raw figures."
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=absolute_path,
+    required=True,
+    help="Folder for report.json, report.md and raw figures.",
 )
 @click.option(
     "--rounds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Alternating between the engines."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgeleather.cli.options import as_json_option, dataset_argument, print_json, seed_option
+from edgeleather.cli.options import absolute_path, as_json_option, dataset_argument, print_json, seed_option
 
 
 @click.group()
@@ -38,7 +38,7 @@ def check(dataset: Path, as_json: bool) -> None:
 
 
 @dataset.command(epilog="Example: edgeleather dataset synth --out synthetic --preset multi-colour")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder.")
+@click.option("--out", type=click.Path(path_type=Path), callback=absolute_path, required=True, help="A new folder.")
 @click.option(
     "--preset", type=click.Choice(["single-colour", "multi-colour"]), default="single-colour", show_default=True
 )

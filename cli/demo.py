@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import click
 
-from edgeleather.cli.options import TrainingChoices, seed_option
+from edgeleather.cli.options import TrainingChoices, absolute_path, seed_option
 from edgeleather.cli.teach import teach_bundle
 from edgeleather.cli.train import require_train_extra
 
@@ -17,7 +18,12 @@ FRAMES = 60
 
 @click.command(epilog="Example: edgeleather demo --out demo")
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for all of it."
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=absolute_path,
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for all of it.",
 )
 @seed_option
 @click.pass_context
@@ -29,7 +35,8 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
     from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
     from edgeleather.errors import EdgeLeatherError
 
-    if out.exists() and any(out.iterdir()) and not (out / ".edgeleather-demo").is_file():
+    usable = not os.path.lexists(out) or (out.is_dir() and not out.is_symlink())
+    if not usable or (out.exists() and any(out.iterdir()) and not (out / ".edgeleather-demo").is_file()):
         raise EdgeLeatherError(f"{out} exists and is no earlier demo. Choose another --out.")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
-from edgeleather.cli.options import as_json_option, false_alarm_rate_option, force_option, print_json
+from edgeleather.cli.options import absolute_path, as_json_option, false_alarm_rate_option, force_option, print_json
 from edgeleather.cli.train import require_train_extra
 
 
 @click.command(epilog="Example: edgeleather export run --out bundle")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle's folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), callback=absolute_path, required=True, help="The bundle's folder."
+)
 @click.option(
     "--data", type=click.Path(path_type=Path), default=None, help="The dataset, where it has moved since training."
 )

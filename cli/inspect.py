@@ -73,7 +73,7 @@ def inspect(
     frames = open_source(source)
     settings = InspectorSettings(
         input_kind=input_kind,
-        fit=fit_of(fit),
+        fit=fit_of(fit, input_kind),
         white_level=white_level,
         false_alarm_rate=false_alarm_rate,
         threads=threads,

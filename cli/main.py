@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+import signal
+import sys
+import threading
 from typing import Any
 
 import click
 
 from edgeleather import __version__
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, printable
 
 COMMANDS = {
     "benchmark": "edgeleather.cli.benchmark:benchmark",
@@ -36,15 +41,30 @@ class CommandTable(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a file name must not end a run on an ASCII terminal
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _end)  # as an exception, so that nothing half-made stays behind
         try:
             return super().invoke(ctx)
         except EdgeLeatherError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # click ends quietly when nobody reads any more
+                raise
+            place = f"{printable(str(error.filename))}: " if error.filename else ""
+            message = f"{place}{error.strerror or error}. Check that path, its permissions and the disk."
+            raise click.ClickException(message) from error
         except KeyboardInterrupt as interrupt:
             message = (
                 "interrupted. Nothing half-written is left; the same command goes on with a training or starts again."
             )
             raise click.ClickException(message) from interrupt
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +16,22 @@ import click
 from edgeleather.preprocess import Fit
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class FiniteFloat(click.FloatRange):
+    """A float range that takes neither nan nor inf."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number to work with.", param, ctx)
+        return number
+
+
+def absolute_path(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Callback for a place to write: made absolute, so that `.` has a name and a parent."""
+    return None if value is None else Path(os.path.abspath(value))  # noqa: PTH100 - resolve() would follow a link
+
 
 dataset_argument = click.argument("dataset", type=click.Path(path_type=Path))
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
@@ -26,7 +44,7 @@ threads_option = click.option(
 )
 false_alarm_rate_option = click.option(
     "--false-alarm-rate",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FiniteFloat(0, 1, min_open=True, max_open=True),
     default=None,
     help="Good frames that may be called defects, 0.01 is 1 %. A rate too rare for the held-out good pictures is "
     "extrapolated from their tail.",
@@ -42,10 +60,18 @@ force_option = click.option("--force", is_flag=True, help="Replace a bundle that
 
 
 def fit_options(command: Command) -> Command:
-    """`--crop` and `--stretch`: what happens to frames of another aspect ratio."""
-    stretch = click.option("--stretch", "fit", flag_value="stretch", default=None, help="... or distort them.")
-    crop = click.option("--crop", "fit", flag_value="crop", help="Frames of another aspect ratio: use the centre.")
-    return crop(stretch(command))
+    """`--crop` and `--stretch`, which exclude each other, as one `fit`: what happens to another aspect ratio."""
+
+    def set_fit(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and ctx.params.get("fit"):
+            raise click.UsageError("--crop and --stretch exclude each other.", ctx)
+        ctx.params["fit"] = param.name if value else ctx.params.get("fit")
+
+    crop = "Frames of another aspect ratio: use the centre."
+    for name, help_text in (("--stretch", "... or distort them."), ("--crop", crop)):
+        option = click.option(name, is_flag=True, expose_value=False, callback=set_fit, help=help_text)
+        command = option(command)
+    return command
 
 
 @dataclass(frozen=True)
@@ -79,9 +105,7 @@ _TRAINING_OPTIONS = (
     input_option,
     fit_options,
     click.option("--epochs", type=click.IntRange(1), default=None, help="At most.  [default: the method's]"),
-    click.option(
-        "--learning-rate", type=click.FloatRange(0, min_open=True), default=None, help="[default: the method's]"
-    ),
+    click.option("--learning-rate", type=FiniteFloat(0, min_open=True), default=None, help="[default: the method's]"),
     click.option(
         "--patience",
         type=click.IntRange(1),
@@ -107,8 +131,14 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
     return decorated
 
 
-def fit_of(fit: str | None) -> Fit | None:
-    """click's flag value as the type it has."""
+def fit_of(fit: str | None, input_kind: str | None) -> Fit | None:
+    """The chosen fit as the type it has.
+
+    Raises:
+        click.UsageError: tiles are asked for as well, which fit any aspect ratio.
+    """
+    if fit and input_kind == "tiles":
+        raise click.UsageError(f"--{fit} is for --input resize; tiles take frames of any aspect ratio.")
     return None if fit is None else "crop" if fit == "crop" else "stretch"
 
 

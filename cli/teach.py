@@ -10,6 +10,7 @@ import click
 
 from edgeleather.cli.options import (
     TrainingChoices,
+    absolute_path,
     as_json_option,
     dataset_argument,
     false_alarm_rate_option,
@@ -24,10 +25,13 @@ from edgeleather.cli.train import require_train_extra, train_run
 @dataset_argument
 @training_options
 @false_alarm_rate_option
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The bundle's folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), callback=absolute_path, required=True, help="The bundle's folder."
+)
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
+    callback=absolute_path,
     default=None,
     help="Folder for the benchmark's report.  [default: OUT-report]",
 )

@@ -9,6 +9,7 @@ import click
 
 from edgeleather.cli.options import (
     TrainingChoices,
+    absolute_path,
     as_json_option,
     dataset_argument,
     fit_of,
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 @dataset_argument
 @training_options
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the run; an interrupted one goes on."
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=absolute_path,
+    required=True,
+    help="Folder for the run; an interrupted one goes on.",
 )
 @as_json_option
 def train(dataset: Path, training: TrainingChoices, out: Path, as_json: bool) -> None:
@@ -57,7 +62,9 @@ def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
     chosen = method_class(training.method)
     pictures = read_dataset(dataset, needs="train")
     kind: Literal["resize", "tiles"] = "tiles" if training.input_kind == "tiles" else "resize"
-    mode = choose_input_mode(pictures.train_good, kind, training.image_size, fit_of(training.fit) or "exact")
+    mode = choose_input_mode(
+        pictures.train_good, kind, training.image_size, fit_of(training.fit, training.input_kind) or "exact"
+    )
     settings = TrainingSettings(
         method=training.method,
         backbone=training.backbone,

@@ -19,8 +19,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from edgeleather.dataset.loading import ModelImages
-from edgeleather.dataset.reading import Dataset, Sample
-from edgeleather.dataset.splitting import GoodSplit, split_good, split_test
+from edgeleather.dataset.reading import Dataset, Sample, require_groups
+from edgeleather.dataset.splitting import GoodSplit, split_good, split_test, unite_copies
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
 from edgeleather.images import image_digest
@@ -61,7 +61,9 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     Raises:
         EdgeLeatherError: bad pictures, `out` holds another run, a loss that is not finite, or the disk is full.
     """
-    split = split_good(dataset.train_good, settings.seed)
+    require_groups(dataset)
+    digests = [_record(sample).digest for sample in track(dataset.train_good, "looking for copies")]
+    split = split_good(unite_copies(dataset.train_good, digests), settings.seed)
     images = [ModelImages(part, settings.input_mode, f"reading {name}") for name, part in _parts(split)]
     training, validation, threshold = images
     splits = Splits(

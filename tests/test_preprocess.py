@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.preprocess import InputMode, prepare, resize_mask, stitch, tile_offsets, to_rgb8
+from edgeleather.preprocess import InputMode, _fitting_box, prepare, resize_mask, stitch, tile_offsets, to_rgb8
 
 RESIZE = InputMode("resize", (64, 64), 1.0)
 TILES = InputMode("tiles", (64, 64), 1.0)
@@ -110,3 +110,18 @@ def test_a_thin_region_survives_the_shrinking_of_its_mask():
     prepared = prepare(np.zeros((256, 256, 3), np.uint8), RESIZE)
     small = resize_mask(mask, prepared)
     assert small.shape == (64, 64) and set(np.unique(small)) == {0, 1}
+
+
+@given(st.integers(64, 7000), st.integers(64, 7000), st.integers(64, 400))
+def test_a_frame_always_fits_the_model_size_that_training_chooses_for_it(height, width, longer):
+    scale = longer / max(height, width)
+    size_hw = (round(height * scale), round(width * scale))
+    if min(size_hw) >= 32:
+        frame = np.broadcast_to(np.uint8(0), (height, width, 3))
+        assert _fitting_box(frame.shape[:2], size_hw, "exact") == (0, 0, width, height)
+
+
+@pytest.mark.parametrize("frame_hw", [(480, 640), (64, 70), (2448, 2000)])
+def test_another_aspect_ratio_is_still_refused(frame_hw):
+    with pytest.raises(EdgeLeatherError, match="aspect ratio"):
+        _fitting_box(frame_hw, (64, 64), "exact")

@@ -124,6 +124,7 @@ def _leaks(digests: dict[str, list[Sample]], train_names: set[str]) -> list[Prob
         test = [sample.name for sample in samples if sample.name not in train_names]
         if train:
             problems += [Problem(name, f"the same picture stands in training: {train[0]}.") for name in test]
+            problems += [Problem(name, f"the same picture stands in training twice: {train[0]}.") for name in train[1:]]
     return problems
 
 

@@ -17,6 +17,7 @@ from edgeleather.progress import track
 from edgeleather.run import ImageRecord
 
 _CACHED_BYTES = 2 << 30
+_MIN_SIDE_PX = 32
 
 
 class ModelImages:
@@ -87,13 +88,21 @@ def choose_input_mode(
     height, width = sizes.most_common(1)[0][0]
     if kind == "tiles":
         side = longer_side_px or min(256, height, width)
+        _check_side((side, side))
         return InputMode("tiles", (side, side), 1.0, fit)
     longer = longer_side_px or min(256, max(height, width))
     scale = longer / max(height, width)
     size_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
-    if min(size_hw) < 32:
-        raise EdgeLeatherError(f"expected model images of at least 32 pixels a side, got {size_hw[1]} x {size_hw[0]}.")
+    _check_side(size_hw)
     return InputMode("resize", size_hw, scale if len(sizes) == 1 else None, fit)
+
+
+def _check_side(size_hw: tuple[int, int]) -> None:
+    if min(size_hw) < _MIN_SIDE_PX:
+        raise EdgeLeatherError(
+            f"expected model images of at least {_MIN_SIDE_PX} pixels a side, got {size_hw[1]} x {size_hw[0]}. "
+            "Use larger pictures or a larger --image-size."
+        )
 
 
 def _prepare(sample: Sample, image: AnyArray, mode: InputMode) -> UInt8Array:

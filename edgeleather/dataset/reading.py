@@ -97,7 +97,7 @@ def read_groups(root: Path) -> dict[str, str]:
         EdgeLeatherError: other columns, or a row without a group.
     """
     path = root / "groups.csv"
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -112,8 +112,26 @@ def read_groups(root: Path) -> dict[str, str]:
             continue
         if len(row) != 2 or not row[0].strip() or not row[1].strip():
             raise EdgeLeatherError(f"{path}, line {number}: expected 'file,group', got {','.join(row)!r}.")
-        groups[row[0].strip().replace("\\", "/")] = row[1].strip()
+        name, group = row[0].strip().replace("\\", "/"), row[1].strip()
+        if groups.setdefault(name, group) != group:
+            raise EdgeLeatherError(f"{path}, line {number}: {name} is in {groups[name]!r} already, got {group!r}.")
     return groups
+
+
+def require_groups(dataset: Dataset) -> None:
+    """Refuse a groups.csv that leaves pictures out: unnamed, they would count as photographs of their own.
+
+    Raises:
+        EdgeLeatherError: a picture is not named in the groups.csv that is there.
+    """
+    groups = read_groups(dataset.root)
+    samples = (*dataset.train_good, *dataset.test)
+    unnamed = [sample.name for sample in samples if sample.name not in groups]
+    if groups and unnamed:
+        raise EdgeLeatherError(
+            f"{dataset.root / 'groups.csv'}: expected every picture by its path in the dataset, but {len(unnamed)} of "
+            f"{len(samples)} are not named, {unnamed[0]} first. Add them, or remove the file."
+        )
 
 
 def mask_name(sample_name: str) -> str:

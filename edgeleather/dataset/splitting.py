@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,18 @@ class GoodSplit:
     validation: tuple[Sample, ...]
     threshold: tuple[Sample, ...]
     by: str  # "group", or "image" where there are fewer than three photographs
+
+
+def unite_copies(samples: Sequence[Sample], digests: Sequence[str]) -> list[Sample]:
+    """The samples with one group for all photographs that share a picture: a copy must not stand in two parts."""
+    group_of: dict[str, str] = {sample.group: sample.group for sample in samples}
+    first: dict[str, str] = {}
+    for sample, digest in zip(samples, digests, strict=True):
+        group = group_of[sample.group]
+        other = group_of[first.setdefault(digest, sample.group)]
+        if group != other:
+            group_of = {name: other if held == group else held for name, held in group_of.items()}
+    return [replace(sample, group=group_of[sample.group]) for sample in samples]
 
 
 def split_good(samples: Sequence[Sample], seed: int) -> GoodSplit:

@@ -103,7 +103,8 @@ def _photograph(place: str, number: int, settings: SynthSettings, widths: int) -
     side = widths * settings.size_px
     rng = np.random.default_rng(_seed(settings, place, number, 0))
     hides = PRESETS[settings.preset]
-    return leather((side, side), HIDES[hides[number % len(hides)]], rng)
+    turn = number + (list(DEFECTS).index(place.split("/")[1]) if place.split("/")[1] in DEFECTS else 0)
+    return leather((side, side), HIDES[hides[turn % len(hides)]], rng)
 
 
 def _cut_out(photograph: UInt8Array, quarter: int, size: int) -> UInt8Array:

@@ -38,9 +38,6 @@ def run_loop(source: FrameSource, inspector: Inspector, sinks: Sequence[QueuedSi
         with contextlib.closing(iter(source)) as frames:
             for frame in frames:
                 summary.captured += 1
-                if stop.is_set():
-                    summary.dropped += 1
-                    break
                 inspection = inspector.inspect(frame)
                 for sink in sinks:
                     sink.put(inspection, stop)
@@ -48,12 +45,14 @@ def run_loop(source: FrameSource, inspector: Inspector, sinks: Sequence[QueuedSi
                 summary.first_failure = summary.first_failure or inspection.error
                 summary.inferred += inspection.verdict != "failed"
                 summary.defects += inspection.verdict == "defect"
+                if stop.is_set():
+                    break
     except EdgeLeatherError as error:
         summary.source_error = str(error)
     finally:
         for sink in sinks:
             sink.close(stop)
-    summary.dropped += source.dropped
+    summary.dropped = source.dropped
     summary.captured += source.dropped
     summary.seconds = time.perf_counter() - started
     summary.fps = summary.inferred / summary.seconds if summary.seconds else 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -37,6 +36,36 @@ def test_every_command_has_help_with_an_example(command):
 def test_an_unknown_command_or_option_is_wrong_usage():
     assert run("levitate").exit_code == 2
     assert run("inspect", "--levitate").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--crop", "--stretch"], ["--crop", "--input", "tiles"], ["--threads", "0"], ["--false-alarm-rate", "nan"],
+        ["--false-alarm-rate", "0"], ["--white-level", "0"],
+    ],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_wrong_usage(bundle, good_picture, options):
+    result = run("inspect", bundle.folder, "--source", good_picture, *options)
+    assert result.exit_code == 2, result.output
+
+
+def test_crop_and_stretch_take_frames_of_another_aspect_ratio(bundle, dataset_folder, tmp_path):
+    import cv2
+    import numpy as np
+
+    picture = cv2.imread(str(dataset_folder / "test/good/000.png"))
+    cv2.imwrite(str(tmp_path / "wide.png"), np.hstack([picture, picture]))
+    assert run("inspect", bundle.folder, "--source", tmp_path / "wide.png").exit_code == 1
+    for option in ("--crop", "--stretch"):
+        assert run("inspect", bundle.folder, "--source", tmp_path / "wide.png", option).exit_code == 0
+
+
+def test_an_extrapolated_rate_is_marked(bundle, good_picture):
+    result = run("inspect", bundle.folder, "--source", good_picture, "--false-alarm-rate", "0.001")
+    assert "extrapolated" in result.output
+    as_json = json.loads(run("inspect", bundle.folder, "--source", good_picture, "--json").stdout)
+    assert as_json["verdicts"][0]["rule"] == "conformal"
 
 
 def test_inspect_one_picture_says_defect_and_sums_up(bundle, hole_picture):
@@ -98,6 +127,10 @@ def test_nothing_inferred_exits_with_1(bundle, tmp_path):
         (["benchmark", "{bundle}", "--data", "{absent}", "--out", "{absent}2"], "expected a dataset folder"),
         (["doctor", "{absent}"], "expected a bundle folder"),
         (["demo", "--out", "{data}"], "no earlier demo"),
+        (["demo", "--out", "{good}"], "no earlier demo"),
+        (["inspect", "{bundle}", "--source", ""], "got an empty --source"),
+        (["inspect", "{bundle}", "--source", "/dev/null"], "found a pipe or device"),
+        (["inspect", "{bundle}", "--source", "x" * 5000], "File name too long"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_1(bundle, dataset_folder, good_picture, tmp_path, arguments, message):
@@ -138,7 +171,7 @@ def test_a_closed_pipe_is_no_traceback(bundle, dataset_folder):
     errors = process.stderr.read()
     process.stderr.close()
     process.wait(timeout=30)
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors and process.returncode == 1
 
 
 @pytest.mark.tmpfs
@@ -193,7 +226,7 @@ def test_teach_goes_from_pictures_to_a_bundle_and_a_report(dataset_folder, tmp_p
     result = run("teach", dataset_folder, "--method", "memory-bank", "--out", tmp_path / "b", "--json")
     assert result.exit_code == 0, result.output
     assert {row["backend"] for row in json.loads(result.stdout)["rows"]} == {"torch", "onnxruntime"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "b-report"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "b-report"]  # and no run, no staging folder
     again = run("teach", dataset_folder, "--method", "memory-bank", "--out", tmp_path / "b")
     assert again.exit_code == 1 and "--force" in again.stderr
 
@@ -203,4 +236,4 @@ def test_train_then_export(dataset_folder, tmp_path):
     assert run("train", dataset_folder, "--method", "memory-bank", "--out", tmp_path / "run").exit_code == 0
     result = run("export", tmp_path / "run", "--out", tmp_path / "b", "--false-alarm-rate", 0.1)
     assert result.exit_code == 0 and "10 % false alarms" in result.output
-    assert os.listdir(tmp_path) and run("doctor", tmp_path / "b").exit_code == 0
+    assert run("doctor", tmp_path / "b").exit_code == 0

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from edgeleather.dataset.reading import read_dataset, read_groups
+from edgeleather.dataset.reading import read_dataset, read_groups, require_groups
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.images import write_image
 from tests.tiny import SETTINGS
@@ -49,7 +49,13 @@ def test_a_missing_folder_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a,b\n", "header"), ("", "header"), ("file,group\nx.png\n", "line 2"), ("file,group\nx.png,\n", "line 2")],
+    [
+        ("a,b\n", "header"),
+        ("", "header"),
+        ("file,group\nx.png\n", "line 2"),
+        ("file,group\nx.png,\n", "line 2"),
+        ("file,group\na.png,x\na.png,y\n", "already"),
+    ],
 )
 def test_a_malformed_groups_file_is_one_clear_error(tmp_path, content, message):
     (tmp_path / "groups.csv").write_text(content)
@@ -66,3 +72,11 @@ def test_a_mask_of_another_size_or_none_is_an_error(dataset_folder, tmp_path):
     (folder / "ground_truth/hole/000_mask.png").unlink()
     with pytest.raises(EdgeLeatherError, match="found none"):
         sample.read_mask((64, 64))
+
+
+def test_a_groups_file_that_names_other_pictures_is_refused(dataset_folder, tmp_path):
+    shutil.copytree(dataset_folder / "train", tmp_path / "train")
+    (tmp_path / "groups.csv").write_text("file,group\ngood/000.png,a\n")
+    with pytest.raises(EdgeLeatherError, match=r"24 of 24 are not named, train/good/000\.png first"):
+        require_groups(read_dataset(tmp_path, needs="train"))
+    require_groups(read_dataset(dataset_folder, needs="train"))

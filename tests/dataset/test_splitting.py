@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleather.dataset.reading import Sample, read_dataset
-from edgeleather.dataset.splitting import split_good, split_test
+from edgeleather.dataset.splitting import split_good, split_test, unite_copies
 from edgeleather.errors import EdgeLeatherError
 from tests.conftest import REAL_DATA
 
@@ -71,3 +71,12 @@ def test_every_class_of_the_real_test_set_gives_about_15_percent():
     picked = Counter(s.defect_class for s in split_test(dataset.test, seed=0))
     for name, count in total.items():
         assert 1 <= picked[name] <= 0.15 * count + 4
+
+
+def test_copies_of_a_picture_are_one_photograph():
+    pictures = samples([2, 2, 2, 2, 2])
+    digests = [str(index) for index in range(10)]
+    digests[0] = digests[3] = digests[9] = "copy"
+    united = unite_copies(pictures, digests)
+    assert len({united[index].group for index in (0, 1, 2, 3, 8, 9)}) == 1
+    assert len({sample.group for sample in united}) == 3

@@ -85,3 +85,15 @@ def test_training_on_tiles_of_larger_photos(dataset_folder, tmp_path):
     thresholds = made.manifest.thresholds[0]
     assert thresholds.tiles_per_frame == 9 and len(thresholds.good_scores) == 24
     assert made.manifest.metrics[0].pixel_auroc > 0.8
+
+
+def test_the_path_of_a_weights_file_stays_at_home(dataset_folder, tmp_path):
+    torch = pytest.importorskip("torch")
+    from edgeleather.backbones.loading import build_backbone
+
+    torch.save(build_backbone("resnet18", ("layer3",)).state_dict(), tmp_path / "mine.pth")
+    chosen = settings(backbone="resnet18", weights=str(tmp_path / "mine.pth"))
+    train(read_dataset(dataset_folder, needs="train"), chosen, tmp_path / "run")
+    made = export_run(tmp_path / "run", tmp_path / "bundle")
+    text = (made.folder / "original" / "run.json").read_text()
+    assert '"mine.pth"' in text and str(tmp_path) not in text

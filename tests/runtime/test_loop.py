@@ -88,7 +88,7 @@ def test_stopping_ends_after_the_frame_in_hand(inspector, noise_bgr):
                 yield frame
 
     summary = run_loop(Stopping([noise_bgr] * 10), inspector, [], stop)
-    assert summary.inferred == 2 and summary.dropped == 1 and summary.captured == 3 and summary.stopped_by_signal
+    assert summary.inferred == summary.captured == 3 and summary.stopped_by_signal
 
 
 @pytest.mark.train
