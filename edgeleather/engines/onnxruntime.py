@@ -52,7 +52,10 @@ class OnnxRuntimeEngine:
 
     def infer(self, images: UInt8Array) -> Maps:
         check_images(images, self._signature)
-        maps, scores = self._session.run(list(_CONTRACT[1]), {"image": np.ascontiguousarray(images)})
+        try:
+            maps, scores = self._session.run(list(_CONTRACT[1]), {"image": np.ascontiguousarray(images)})
+        except Exception as error:  # as above; one frame that runs out of memory must not end the loop
+            raise EdgeLeatherError(f"ONNX Runtime failed on these images: {str(error).splitlines()[0]}") from error
         return Maps(maps, scores)
 
     def close(self) -> None:

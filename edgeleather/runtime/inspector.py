@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+import cv2
+
 from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.bundle import Bundle
 from edgeleather.engines.engine import Engine, load_engine
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.golden import require_golden
 from edgeleather.inference import infer_prepared
 from edgeleather.preprocess import Fit, InputMode, prepare
@@ -88,10 +90,10 @@ class Inspector:
             result = infer_prepared(self.engine, prepared)
             inferred = time.perf_counter()
             threshold = self.verdict_for(len(prepared.images)).value
-        except EdgeLeatherError as error:
+        except (EdgeLeatherError, cv2.error) as error:
             timings = _timings(frame, total=time.perf_counter() - started)
             return Inspection(
-                frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, str(error),
+                frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, printable(str(error)),
                 frame.image, None, None,
             )  # fmt: skip
         verdict: VerdictName = "good"
