@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -34,7 +35,8 @@ def benchmark(
     """
     from edgeleather.benchmarks.report import benchmark_bundles, markdown
 
-    report = benchmark_bundles(bundles, data, out, rounds, repeats, threads)
+    absolute = [Path(os.path.abspath(bundle)) for bundle in bundles]  # noqa: PTH100 - `.` has a name then
+    report = benchmark_bundles(absolute, data, out, rounds, repeats, threads)
     if as_json:
         print_json(report)
         return

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from edgeleather.cli.options import (
 )
 from edgeleather.runtime.inspector import Inspector, InspectorSettings
 from edgeleather.runtime.loop import Summary, run_loop
-from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Sink, TerminalSink
+from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Sink, Stop, TerminalSink
 from edgeleather.runtime.sources import open_source
 
 
@@ -86,6 +86,12 @@ def inspect(
         chosen += [DefectPicturesSink(save_defects)] if save_defects else []
         sinks = [QueuedSink(sink) for sink in chosen]
         summary = run_loop(frames, inspector, sinks, stop)
+    if any(sink.stuck for sink in sinks):
+        # What held the sink may hold standard output or its lock too: two seconds for the summary, then out.
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+        signal.setitimer(signal.ITIMER_REAL, 2)
+        report(summary, sinks, inspector, as_json)
+        os._exit(1)
     report(summary, sinks, inspector, as_json)
     unwritten = any(sink.first_error for sink in sinks)
     if summary.source_error or not summary.inferred or unwritten:
@@ -119,12 +125,12 @@ def report(summary: Summary, sinks: list[QueuedSink], inspector: Inspector, as_j
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
+def stop_on_signals() -> Iterator[Stop]:
     """SIGINT and SIGTERM set the event, so that the loop ends after the frame in hand and everything is written.
 
     A second one ends it at once: a disk or pipe that never answers must not hold the process.
     """
-    stop = threading.Event()
+    stop = Stop()
 
     def on_signal(*_: object) -> None:
         if stop.is_set():

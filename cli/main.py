@@ -27,6 +27,9 @@ COMMANDS = {
 }
 
 
+_INTERRUPTED = "interrupted. Nothing half-written is left; the same command goes on with a training or starts again."
+
+
 class CommandTable(click.Group):
     """Imports a command's module when it is asked for, and shows an EdgeLeatherError as one message, exit code 1."""
 
@@ -57,13 +60,11 @@ class CommandTable(click.Group):
             message = f"{place}{error.strerror or error}. Check that path, its permissions and the disk."
             raise click.ClickException(message) from error
         except KeyboardInterrupt as interrupt:
-            message = (
-                "interrupted. Nothing half-written is left; the same command goes on with a training or starts again."
-            )
-            raise click.ClickException(message) from interrupt
+            raise click.ClickException(_INTERRUPTED) from interrupt
 
 
 def _end(number: int, frame: object) -> None:
+    click.echo(f"Error: {_INTERRUPTED}", err=True)
     raise SystemExit(128 + number)
 
 

@@ -190,8 +190,8 @@ def check_bundle_target(folder: Path, overwrite: bool) -> None:
     Raises:
         EdgeLeatherError: something is there that must not be overwritten.
     """
-    if not folder.name:
-        raise EdgeLeatherError(f"expected the name of a new folder, got {folder}.")
+    if not folder.name or folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise EdgeLeatherError(f"expected the name of a new folder, got {folder}, which the shell stands in.")
     if not os.path.lexists(folder) or (folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())):
         return
     strangers = _strangers(folder)
@@ -206,10 +206,14 @@ def _strangers(folder: Path) -> str:
     if folder.is_symlink() or not folder.is_dir():
         return "a link" if folder.is_symlink() else "a file"
     try:
-        known = json.loads((folder / MANIFEST_FILE).read_bytes())["files"].keys() | {MANIFEST_FILE}
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+        known = manifest["files"].keys() | {MANIFEST_FILE}
+        if not {"schema", "edgeleather", "method", "thresholds"} < manifest.keys():
+            raise KeyError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"no {MANIFEST_FILE} of EdgeLeather"
-    names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
+    entries = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    names = (path.relative_to(folder).as_posix() for path in entries)
     return next((name for name in names if name not in known and not name.startswith("engines/")), "")
 
 

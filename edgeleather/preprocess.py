@@ -147,7 +147,7 @@ def _tiles(image_rgb: UInt8Array, mode: InputMode) -> Prepared:
 def _fitting_box(frame_hw: tuple[int, ...], size_hw: tuple[int, int], fit: Fit) -> tuple[int, int, int, int]:
     frame_h, frame_w = frame_hw
     height, width = size_hw
-    # The model's size is a rounded one, and a camera's may be a pixel off: neither makes another aspect ratio.
+    # The model's size is a rounded one, and a larger camera's may be a pixel off: neither is another aspect ratio.
     slack_h, slack_w = (0.5 + min(1.0, model / frame) for model, frame in ((height, frame_h), (width, frame_w)))
     fits = abs(frame_h * width / frame_w - height) <= slack_h or abs(frame_w * height / frame_h - width) <= slack_w
     if fit == "stretch" or fits:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from edgeleather.dataset.loading import ModelImages
 from edgeleather.dataset.reading import Dataset, Sample, require_groups
-from edgeleather.dataset.splitting import GoodSplit, split_good, split_test, unite_copies
+from edgeleather.dataset.splitting import GoodSplit, leave_out_copies, split_good, split_test
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
 from edgeleather.images import image_digest
@@ -63,7 +63,7 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     """
     require_groups(dataset)
     digests = [_record(sample).digest for sample in track(dataset.train_good, "looking for copies")]
-    split = split_good(unite_copies(dataset.train_good, digests), settings.seed)
+    split = split_good(leave_out_copies(dataset.train_good, digests), settings.seed)
     images = [ModelImages(part, settings.input_mode, f"reading {name}") for name, part in _parts(split)]
     training, validation, threshold = images
     splits = Splits(

@@ -136,9 +136,7 @@ def _group_problems(dataset: Dataset) -> list[Problem]:
     samples = (*dataset.train_good, *dataset.test)
     names = {sample.name for sample in samples}
     problems = [Problem(name, "named in groups.csv, but there is no such picture.") for name in set(listed) - names]
-    problems += [
-        Problem(name, "not named in groups.csv; it counts as a photograph of its own.") for name in names - set(listed)
-    ]
+    problems += [Problem(name, "not named in groups.csv; training refuses that.") for name in names - set(listed)]
     train_groups = {sample.group for sample in dataset.train_good}
     problems += [
         Problem(sample.name, f"photograph {sample.group!r} stands in train and in test.")

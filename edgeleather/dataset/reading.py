@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +99,7 @@ def read_groups(root: Path) -> dict[str, str]:
         EdgeLeatherError: other columns, or a row without a group.
     """
     path = root / "groups.csv"
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -112,7 +114,7 @@ def read_groups(root: Path) -> dict[str, str]:
             continue
         if len(row) != 2 or not row[0].strip() or not row[1].strip():
             raise EdgeLeatherError(f"{path}, line {number}: expected 'file,group', got {','.join(row)!r}.")
-        name, group = row[0].strip().replace("\\", "/"), row[1].strip()
+        name, group = posixpath.normpath(row[0].strip().replace("\\", "/")), row[1].strip()
         if groups.setdefault(name, group) != group:
             raise EdgeLeatherError(f"{path}, line {number}: {name} is in {groups[name]!r} already, got {group!r}.")
     return groups
@@ -127,7 +129,7 @@ def require_groups(dataset: Dataset) -> None:
     groups = read_groups(dataset.root)
     samples = (*dataset.train_good, *dataset.test)
     unnamed = [sample.name for sample in samples if sample.name not in groups]
-    if groups and unnamed:
+    if unnamed and os.path.lexists(dataset.root / "groups.csv"):
         raise EdgeLeatherError(
             f"{dataset.root / 'groups.csv'}: expected every picture by its path in the dataset, but {len(unnamed)} of "
             f"{len(samples)} are not named, {unnamed[0]} first. Add them, or remove the file."

@@ -22,8 +22,8 @@ class GoodSplit:
     by: str  # "group", or "image" where there are fewer than three photographs
 
 
-def unite_copies(samples: Sequence[Sample], digests: Sequence[str]) -> list[Sample]:
-    """The samples with one group for all photographs that share a picture: a copy must not stand in two parts."""
+def leave_out_copies(samples: Sequence[Sample], digests: Sequence[str]) -> list[Sample]:
+    """The different pictures, with one group for all photographs that share one: a copy is no evidence of its own."""
     group_of: dict[str, str] = {sample.group: sample.group for sample in samples}
     first: dict[str, str] = {}
     for sample, digest in zip(samples, digests, strict=True):
@@ -31,7 +31,8 @@ def unite_copies(samples: Sequence[Sample], digests: Sequence[str]) -> list[Samp
         other = group_of[first.setdefault(digest, sample.group)]
         if group != other:
             group_of = {name: other if held == group else held for name, held in group_of.items()}
-    return [replace(sample, group=group_of[sample.group]) for sample in samples]
+    different = dict(reversed(list(zip(digests, samples, strict=True))))  # the first of each, last first
+    return [replace(sample, group=group_of[sample.group]) for sample in reversed(different.values())]
 
 
 def split_good(samples: Sequence[Sample], seed: int) -> GoodSplit:
@@ -42,7 +43,7 @@ def split_good(samples: Sequence[Sample], seed: int) -> GoodSplit:
     """
     if len(samples) < 3:
         raise EdgeLeatherError(
-            f"expected at least 3 good pictures (training, validation, threshold), got {len(samples)}. Add more."
+            f"expected at least 3 different good pictures (training, validation, threshold), got {len(samples)}. Add more."
         )
     grouped = len({sample.group for sample in samples}) >= 3
     groups: dict[str, list[Sample]] = {}

@@ -68,8 +68,13 @@ class Inspector:
         self._white_level = settings.white_level
         self._rate = settings.false_alarm_rate
         self._verdicts: dict[int, Verdict] = {}
+        if settings.fit and self.mode.kind == "tiles":
+            raise EdgeLeatherError(f"--{settings.fit} is for --input resize; this bundle cuts frames into tiles.")
+        # A rate that cannot be had is an error now, not at the first frame; its number of tiles is not known yet.
         if self.mode.kind == self.thresholds.input_kind:
-            self.verdict_for(self.thresholds.tiles_per_frame)  # a bad rate is an error now, not at the first frame
+            self.verdict_for(self.thresholds.tiles_per_frame)
+        else:
+            self.thresholds.verdict_for(2 * self.thresholds.tiles_per_frame, self._rate)
         self.engine: Engine = load_engine("onnxruntime", bundle.folder / graph, settings.precision, settings.threads)
         try:
             if self.engine.signature.image_size_hw != self.mode.image_size_hw:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.runtime.inspector import Inspector
-from edgeleather.runtime.sinks import QueuedSink
+from edgeleather.runtime.sinks import QueuedSink, Stop
 from edgeleather.runtime.sources import FrameSource
 
 
@@ -30,7 +29,7 @@ class Summary:
     first_failure: str | None = None
 
 
-def run_loop(source: FrameSource, inspector: Inspector, sinks: Sequence[QueuedSink], stop: threading.Event) -> Summary:
+def run_loop(source: FrameSource, inspector: Inspector, sinks: Sequence[QueuedSink], stop: Stop) -> Summary:
     """Inspect every frame until the source ends or `stop` is set; every frame's record reaches every sink."""
     summary = Summary()
     started = time.perf_counter()

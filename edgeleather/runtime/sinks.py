@@ -24,6 +24,19 @@ _PERIOD_SECONDS = 0.02
 _STOP_SECONDS = 3.0
 
 
+class Stop(threading.Event):
+    """Set when the loop is to end; overdue three seconds later, when nothing may hold the process any longer."""
+
+    _set_at = 0.0
+
+    def set(self) -> None:
+        self._set_at = self._set_at or time.monotonic()
+        super().set()
+
+    def is_overdue(self) -> bool:
+        return self.is_set() and time.monotonic() - self._set_at > _STOP_SECONDS
+
+
 class Sink(Protocol):
     """Receives inspections, one by one, on one thread."""
 
@@ -49,43 +62,48 @@ class QueuedSink:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self.name = sink.name
-        self.lost = 0
         self.first_error: str | None = None
+        self.stuck = False
+        self._put = 0
+        self._kept = 0
         self._queue: queue.Queue[Inspection | None] = queue.Queue(_QUEUE_FRAMES)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"sink {sink.name}", daemon=True)
         self._thread.start()
 
-    def put(self, inspection: Inspection | None, stop: threading.Event) -> None:
-        """Queue an inspection; after `stop` a full queue is waited for three seconds, then the inspection is lost."""
-        waiting = _Patience(stop)
-        while True:
+    @property
+    def lost(self) -> int:
+        """After `close`: how many inspections were put and not kept."""
+        return self._put - self._kept
+
+    def put(self, inspection: Inspection | None, stop: Stop) -> None:
+        """Queue an inspection; once `stop` is overdue a full queue is waited for no longer, and the inspection is lost."""
+        self._put += inspection is not None
+        while not self.stuck:
             try:
                 return self._queue.put(inspection, timeout=10 * _PERIOD_SECONDS)
             except queue.Full:
-                if waiting.is_over():
-                    return self._give_up(int(inspection is not None))
-
-    def close(self, stop: threading.Event) -> None:
-        """Wait until all that was put is written; after `stop` for three seconds, then what is left is lost."""
-        self.put(None, stop)
-        self._closing.set()
-        waiting = _Patience(stop)
-        while self._thread.is_alive():
-            self._thread.join(10 * _PERIOD_SECONDS)
-            if self._thread.is_alive() and waiting.is_over():
-                return self._give_up(self._queue.qsize())
-        self._note(self._sink.close)
+                self._give_up_if(stop.is_overdue())
         return None
 
-    def _give_up(self, lost: int) -> None:
-        self.lost += lost
-        self.first_error = self.first_error or "it did not take its records before the end."
+    def close(self, stop: Stop) -> None:
+        """Wait until all that was put is written; once `stop` is overdue, what is left is lost."""
+        self.put(None, stop)
+        self._closing.set()
+        while self._thread.is_alive() and not self.stuck:
+            self._thread.join(10 * _PERIOD_SECONDS)
+            self._give_up_if(self._thread.is_alive() and stop.is_overdue())
+        if not self.stuck:
+            self._note(self._sink.close)
+
+    def _give_up_if(self, overdue: bool) -> None:
+        if overdue:
+            self.stuck = True
+            self.first_error = self.first_error or "it did not take its records before the end."
 
     def _work(self) -> None:
         while (inspection := self._next()) is not None:
-            if not self._note(self._sink.write, inspection):
-                self.lost += 1
+            self._kept += self._note(self._sink.write, inspection)
 
     def _next(self) -> Inspection | None:
         while True:
@@ -107,20 +125,6 @@ class QueuedSink:
             self.first_error = self.first_error or f"{type(error).__name__}: {error}"
             return False
         return True
-
-
-class _Patience:
-    """Endless until `stop` is set, then over after three seconds: a pipe that nobody reads must not hold the process."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-        self._stopped_at: float | None = None
-
-    def is_over(self) -> bool:
-        if not self._stop.is_set():
-            return False
-        self._stopped_at = self._stopped_at or time.monotonic()
-        return time.monotonic() - self._stopped_at > _STOP_SECONDS
 
 
 class TerminalSink:
@@ -200,8 +204,9 @@ class DefectPicturesSink:
     def write(self, inspection: Inspection) -> None:
         if inspection.verdict == "defect":
             # With the time, so that another run into the same folder overwrites no evidence.
+            stem = Path(inspection.source).stem.encode()[:100].decode(errors="ignore")
             when = datetime.fromtimestamp(inspection.captured_at).strftime("%Y%m%d-%H%M%S")
-            name = f"{when}-{inspection.frame:06d}-{Path(inspection.source).stem[:100]}.png"
+            name = f"{when}-{inspection.frame:06d}-{stem}.png"
             write_image(self._folder / name, draw_overlay(inspection))
 
     def close(self) -> None:

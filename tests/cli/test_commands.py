@@ -174,6 +174,25 @@ def test_a_closed_pipe_is_no_traceback(bundle, dataset_folder):
     assert "Traceback" not in errors and process.returncode == 1
 
 
+def test_one_sigterm_ends_it_when_nobody_reads_its_output(bundle, good_picture, tmp_path):
+    (tmp_path / "in").mkdir()
+    for index in range(5000):  # far more lines than a pipe holds
+        (tmp_path / "in" / f"{index:04d}.png").hardlink_to(good_picture)
+    process = spawn("inspect", bundle.folder, "--source", tmp_path / "in", "--jsonl", tmp_path / "o")
+    deadline = time.monotonic() + 30
+    size = -1
+    while time.monotonic() < deadline:  # until the pipe is full and nothing moves any more
+        before, size = size, (tmp_path / "o").stat().st_size if (tmp_path / "o").is_file() else -1
+        if before == size > 0:
+            break
+        time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=15) == 1
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+
+
 @pytest.mark.tmpfs
 def test_a_full_disk_under_jsonl_is_one_message_and_exit_1(bundle, dataset_folder, tmp_path):
     small = tmp_path / "small"

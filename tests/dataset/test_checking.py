@@ -38,7 +38,7 @@ def test_every_problem_is_found_at_once_and_named_by_file(dataset_folder, tmp_pa
         ("ground_truth/line/000_mask.png", "mask without image"),
         ("test/empty", "empty class"),
         ("test/good/zzz.bmp", "the same picture stands in training"),
-        ("test/good/zzz.bmp", "not named in groups.csv; it counts as a photograph of its own."),
+        ("test/good/zzz.bmp", "not named in groups.csv; training refuses that."),
         ("test/line/000.png", "named in groups.csv, but there is no such picture."),
     }
     assert found == expected

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleather.dataset.reading import Sample, read_dataset
-from edgeleather.dataset.splitting import split_good, split_test, unite_copies
+from edgeleather.dataset.splitting import leave_out_copies, split_good, split_test
 from edgeleather.errors import EdgeLeatherError
 from tests.conftest import REAL_DATA
 
@@ -73,10 +73,12 @@ def test_every_class_of_the_real_test_set_gives_about_15_percent():
         assert 1 <= picked[name] <= 0.15 * count + 4
 
 
-def test_copies_of_a_picture_are_one_photograph():
+def test_copies_are_left_out_and_their_photographs_are_one():
     pictures = samples([2, 2, 2, 2, 2])
     digests = [str(index) for index in range(10)]
     digests[0] = digests[3] = digests[9] = "copy"
-    united = unite_copies(pictures, digests)
-    assert len({united[index].group for index in (0, 1, 2, 3, 8, 9)}) == 1
-    assert len({sample.group for sample in united}) == 3
+    different = leave_out_copies(pictures, digests)
+    assert sorted(s.name for s in different) == [s.name for index, s in enumerate(pictures) if index not in (3, 9)]
+    by_name = {s.name: s.group for s in different}
+    assert by_name[pictures[0].name] == by_name[pictures[2].name] == by_name[pictures[8].name]
+    assert len(set(by_name.values())) == 3

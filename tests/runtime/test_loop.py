@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 
 import numpy as np
@@ -13,7 +12,7 @@ from edgeleather.inference import infer_frame
 from edgeleather.preprocess import prepare
 from edgeleather.runtime.inspector import Inspector, InspectorSettings
 from edgeleather.runtime.loop import run_loop
-from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink
+from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Stop
 from edgeleather.runtime.sources import Frame, MemorySource, open_source
 
 
@@ -49,7 +48,7 @@ def test_counts_add_up_and_every_record_is_written_in_order(inspector, dataset_f
         (tmp_path / f"in/{index}.png").write_bytes(content)
     (tmp_path / "in/3.png").write_bytes(b"damaged")
     sinks = [QueuedSink(JsonLinesSink(tmp_path / "out.jsonl")), QueuedSink(DefectPicturesSink(tmp_path / "defects"))]
-    summary = run_loop(open_source(str(tmp_path / "in")), inspector, sinks, threading.Event())
+    summary = run_loop(open_source(str(tmp_path / "in")), inspector, sinks, Stop())
     assert summary.captured == 4 == summary.inferred + summary.dropped + summary.failed
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [record["frame"] for record in records] == [0, 1, 2, 3]
@@ -65,20 +64,20 @@ def test_counts_add_up_and_every_record_is_written_in_order(inspector, dataset_f
 
 def test_one_sinks_failure_touches_neither_another_nor_the_loop(inspector, noise_bgr, tmp_path):
     failing, writing = QueuedSink(FailingSink()), QueuedSink(JsonLinesSink(tmp_path / "out.jsonl"))
-    summary = run_loop(MemorySource([noise_bgr] * 5), inspector, [failing, writing], threading.Event())
+    summary = run_loop(MemorySource([noise_bgr] * 5), inspector, [failing, writing], Stop())
     assert summary.inferred == 5 and failing.lost == 5 and failing.first_error == "no room"
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5 and writing.first_error is None
 
 
 def test_an_abnormal_end_keeps_what_was_inspected(inspector, noise_bgr, tmp_path):
     sink = QueuedSink(JsonLinesSink(tmp_path / "out.jsonl"))
-    summary = run_loop(EndingSource([noise_bgr] * 3), inspector, [sink], threading.Event())
+    summary = run_loop(EndingSource([noise_bgr] * 3), inspector, [sink], Stop())
     assert summary.source_error == "the cable was pulled" and summary.inferred == 3
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
 
 
 def test_stopping_ends_after_the_frame_in_hand(inspector, noise_bgr):
-    stop = threading.Event()
+    stop = Stop()
 
     class Stopping(MemorySource):
         def __iter__(self):
@@ -104,7 +103,7 @@ def test_the_loop_keeps_at_least_95_percent_of_the_engines_speed(bundle_256):
             made.engine.infer(image)
         engine_seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
-        run_loop(MemorySource(images), made, [], threading.Event())
+        run_loop(MemorySource(images), made, [], Stop())
         loop_seconds.append(time.perf_counter() - started)
     made.close()
     # The fastest round of each: the machine is shared, and what another process takes says nothing about the loop.

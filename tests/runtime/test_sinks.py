@@ -3,16 +3,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 import time
 
 import pytest
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.runtime.inspector import Inspection
-from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, terminal_line
+from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Stop, terminal_line
 
-RUNNING = threading.Event()
+RUNNING = Stop()
 
 
 def inspection(frame=0, verdict="good", error=None, source="x" * 200):
@@ -119,14 +118,14 @@ def test_a_sink_that_never_answers_holds_the_end_up_for_seconds_only():
         def close(self):
             pass
 
-    sink, stop = QueuedSink(Stuck()), threading.Event()
+    sink, stop = QueuedSink(Stuck()), Stop()
     for frame in range(10):
         sink.put(inspection(frame), stop)
     stop.set()
     started = time.monotonic()
     sink.close(stop)
     assert 2 < time.monotonic() - started < 6
-    assert sink.lost >= 9 and "did not take its records" in sink.first_error
+    assert sink.lost == 10 and sink.stuck and "did not take its records" in sink.first_error
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
