@@ -54,6 +54,7 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
             inspect,
             bundle=out / "bundle",
             source=str(out / "film.mkv"),
+            fit=None,
             jsonl=out / "inspections.jsonl",
             save_defects=out / "defects",
         )

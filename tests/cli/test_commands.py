@@ -256,3 +256,14 @@ def test_train_then_export(dataset_folder, tmp_path):
     result = run("export", tmp_path / "run", "--out", tmp_path / "b", "--false-alarm-rate", 0.1)
     assert result.exit_code == 0 and "10 % false alarms" in result.output
     assert run("doctor", tmp_path / "b").exit_code == 0
+
+
+@pytest.mark.train
+def test_the_demo_leaves_a_bundle_an_inspected_film_pictures_and_a_report(tmp_path):
+    result = run("demo", "--out", tmp_path / "demo")
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "demo"
+    records = [json.loads(line) for line in (out / "inspections.jsonl").read_text().splitlines()]
+    assert len(records) == 60 and (out / "report" / "report.md").is_file() and (out / "bundle" / "fp32.onnx").is_file()
+    assert len(list((out / "defects").iterdir())) == [record["verdict"] for record in records].count("defect") >= 8
+    assert "of 37 good ones 0 were" in result.output
