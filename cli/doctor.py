@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import click
 from edgeleather import __version__
 from edgeleather.bundle import GRAPH_FILES, read_bundle
 from edgeleather.cli.options import as_json_option, print_json, threads_option
-from edgeleather.engines.engine import closing_engine, load_engine
+from edgeleather.engines.engine import load_engine
 from edgeleather.engines.onnxruntime import usable_cores
 from edgeleather.golden import replay
 from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed
@@ -80,7 +81,7 @@ def _replays(folder: Path, threads: int | None) -> dict[str, Any]:
     bundle = read_bundle(folder, with_original=True)
     graphs = []
     for name in sorted(set(bundle.manifest.files) & set(GRAPH_FILES)):
-        with closing_engine(load_engine("onnxruntime", folder / name, GRAPH_FILES[name], threads)) as engine:
+        with closing(load_engine("onnxruntime", folder / name, GRAPH_FILES[name], threads)) as engine:
             outcome = replay(bundle, engine, name)
         verdict = bundle.thresholds_of(name).describe()
         graphs.append({"graph": name, "verdict": verdict, "passed": outcome.passed, **vars(outcome)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -23,7 +24,7 @@ from edgeleather.bundle import (
     write_bundle,
 )
 from edgeleather.dataset.reading import Dataset, Sample, read_dataset
-from edgeleather.engines.engine import Engine, closing_engine, load_engine
+from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.onnx_graph import prove, to_onnx
 from edgeleather.export.thresholds import find_thresholds, score_samples, unseen_samples
@@ -64,7 +65,7 @@ def export_run(
     with tempfile.TemporaryDirectory() as work:
         graph = Path(work) / "fp32.onnx"
         graph.write_bytes(contents[graph.name])
-        with closing_engine(load_engine("onnxruntime", graph, "fp32")) as engine:
+        with closing(load_engine("onnxruntime", graph, "fp32")) as engine:
             proof = _model_images(held_out, mode)[:_PROOF_IMAGES]
             prove(method, engine, np.stack(proof))
             thresholds = find_thresholds(

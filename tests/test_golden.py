@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
-from edgeleather.engines.engine import Maps, closing_engine, load_engine
+from edgeleather.engines.engine import Maps, load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.golden import golden_frames, replay, require_golden
 
@@ -25,7 +27,7 @@ class Drifted:
 
 @pytest.fixture
 def engine(bundle):
-    with closing_engine(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32")) as loaded:
+    with closing(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32")) as loaded:
         yield loaded
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Protocol
+from typing import Protocol
 
 from edgeleather.arrays import Float32Array, UInt8Array
 from edgeleather.errors import EdgeLeatherError
-
-Precision = Literal["fp32", "fp16", "int8"]
 
 ENGINES = {
     "onnxruntime": "edgeleather.engines.onnxruntime:load",
@@ -53,21 +50,6 @@ class Engine(Protocol):
         """
 
     def close(self) -> None: ...
-
-
-class closing_engine:  # noqa: N801 - reads as contextlib.closing does
-    """Close an engine at the end of a `with` block."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __enter__(self) -> Engine:
-        return self._engine
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._engine.close()
 
 
 def load_engine(backend: str, graph: Path, precision: str, threads: int | None = None) -> Engine:

@@ -3,18 +3,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
 
-from edgeleather.engines.engine import closing_engine, load_engine
+from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
 
 
 @pytest.fixture(scope="module")
 def engine(bundle):
-    with closing_engine(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32", threads=2)) as loaded:
+    with closing(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32", threads=2)) as loaded:
         yield loaded
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.bundle import read_bundle
 from edgeleather.dataset.reading import read_dataset
-from edgeleather.engines.engine import closing_engine, load_engine
+from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run
 from edgeleather.images import write_image
@@ -30,7 +31,7 @@ def test_thresholds_come_from_the_pictures_set_aside(bundle, dataset_folder, run
     dataset = read_dataset(dataset_folder, needs="any")
     by_name = {sample.name: sample for sample in (*dataset.train_good, *dataset.test)}
     held_out = [by_name[record.name] for record in run.splits.threshold]
-    with closing_engine(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32")) as engine:
+    with closing(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32")) as engine:
         frames = [infer_frame(engine, sample.read(), bundle.manifest.input_mode) for sample in held_out]
     expected = [frame.score for frame in frames] + [item.score for item in run.left_out_scores]
     assert sorted(expected) == pytest.approx(list(thresholds.good_scores))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 onnx = pytest.importorskip("onnx")
 
 from edgeleather.dataset.reading import read_dataset  # noqa: E402
-from edgeleather.engines.engine import Maps, closing_engine, load_engine  # noqa: E402
+from edgeleather.engines.engine import Maps, load_engine  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.onnx_graph import prove, to_onnx  # noqa: E402
 from edgeleather.preprocess import prepare  # noqa: E402
@@ -30,7 +32,7 @@ def images(dataset_folder):
 
 @pytest.fixture
 def engine(bundle):
-    with closing_engine(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32")) as loaded:
+    with closing(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32")) as loaded:
         yield loaded
 
 
@@ -97,5 +99,5 @@ def test_resnet18_at_another_size_and_shape_agrees_too(tmp_path):
         bank.training_step(torch.from_numpy(batch[:2]))
         bank.end_epoch(0)
     (tmp_path / "graph.onnx").write_bytes(to_onnx(bank))
-    with closing_engine(load_engine("onnxruntime", tmp_path / "graph.onnx", "fp32")) as loaded:
+    with closing(load_engine("onnxruntime", tmp_path / "graph.onnx", "fp32")) as loaded:
         assert prove(bank, loaded, batch) <= 1e-4
