@@ -10,8 +10,8 @@ from edgeleather.bundle import Bundle, Manifest
 from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.export.thresholds import score_samples, unseen_samples
 from edgeleather.metrics.scores import image_auroc, image_f1
+from edgeleather.scoring import score_samples, unseen_samples
 from edgeleather.thresholds import Thresholds
 
 
@@ -56,9 +56,7 @@ def reportable_samples(dataset: Dataset, manifest: Manifest) -> tuple[list[Sampl
     Raises:
         EdgeLeatherError: none is left.
     """
-    used = manifest.images
-    seen = {*used.training, *used.validation, *used.threshold, *used.t2_t3}
-    kept, left_out = unseen_samples(dataset.test, seen)
+    kept, left_out = unseen_samples(dataset.test, manifest.images.all)
     if not kept:
         raise EdgeLeatherError(
             f"{dataset.root}: training or a threshold has seen every test picture; none is left to report on."

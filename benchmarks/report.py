@@ -13,14 +13,14 @@ import numpy as np
 
 from edgeleather import __version__
 from edgeleather.benchmarks.rounds import Candidate, Measured, measure
-from edgeleather.bundle import ORIGINAL_FOLDER, Bundle, read_bundle
-from edgeleather.engines.onnxruntime import usable_cores
+from edgeleather.bundle import GRAPH_FILES, ONNXRUNTIME_GRAPHS, ORIGINAL_FOLDER, Bundle, read_bundle
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
-from edgeleather.machine import cpu_name, is_installed
+from edgeleather.machine import cpu_name, is_installed, usable_cores
 from edgeleather.run import RUN_FILE
 
 ROUNDS, REPEATS = 5, 20
+PICTURE_FILE = "accuracy-speed.png"
 
 
 def benchmark_bundles(
@@ -53,8 +53,12 @@ def benchmark_bundles(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgeLeatherError(cannot_write(out, error)) from error
-    measured = measure(candidates, data, rounds, repeats, threads)
-    rows = [_row(one, measured) for one in measured]
+    measured, peak = measure(candidates, data, rounds, repeats, threads)
+    rows = [_row(one, measured, peak) for one in measured]
+    if peak is None:
+        notes.append(
+            "onnx is not installed here, so there is no integer floor. Get it with: pip install 'edgeleather[train]'"
+        )
     first = measured[0].evaluation
     report = {
         "schema": 1,
@@ -68,6 +72,7 @@ def benchmark_bundles(
         "left_out_images": len(first["left_out"]),
         "rounds": rounds,
         "repeats": repeats,
+        "integer_peak_gmacs_per_second": None if peak is None else peak / 1e9,
         "rows": rows,
         "notes": notes,
     }
@@ -75,6 +80,15 @@ def benchmark_bundles(
     scores = {_label(one.candidate): one.evaluation["images"] for one in measured}
     write_atomically(out / "latencies_ns.json", json.dumps(latencies).encode())
     write_atomically(out / "scores.json", json.dumps(scores).encode())
+    if is_installed("matplotlib"):
+        from edgeleather.benchmarks.picture import accuracy_against_speed
+
+        write_atomically(out / PICTURE_FILE, accuracy_against_speed(rows))
+        report["picture"] = PICTURE_FILE
+    else:
+        notes.append(
+            "matplotlib is not installed here, so there is no picture. Get it with: pip install 'edgeleather[report]'"
+        )
     write_atomically(out / "report.md", markdown(report).encode())
     write_atomically(out / "report.json", (json.dumps(report, indent=1) + "\n").encode())
     return report
@@ -91,8 +105,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['rounds']} rounds of {report['repeats']} images alternating between the engines.",
         "",
         "| bundle | backend | precision | image AUROC | pixel AUROC | AUPRO | F1 | IoU | hits | false alarms | flips "
-        "| p50 ms | p95 ms | p99 ms | FPS | MB | peak MB |",
-        "|---|---|---|" + "---:|" * 14,
+        "| p50 ms | p95 ms | p99 ms | FPS | times torch | times fp32 | floor ms | p50 / floor | MB | peak MB |",
+        "|---|---|---|" + "---:|" * 18,
     ]
     for row in report["rows"]:
         cells = [row["bundle"], row["backend"], row["precision"]]
@@ -100,7 +114,9 @@ def markdown(report: dict[str, Any]) -> str:
         cells += [_cell(row[key], 1, " %") for key in ("hit_percent", "false_alarm_percent")]
         cells.append(_cell(row["flips"], 0))
         cells += [_cell(row[f"latency_p{p}_ms"], 2) for p in (50, 95, 99)]
-        cells += [_cell(row["fps"], 1), _cell(row["size_mb"], 2), _cell(row["peak_rss_mb"], 0)]
+        cells.append(_cell(row["fps"], 1))
+        cells += [_cell(row[key], 2) for key in ("times_torch", "times_fp32", "floor_ms", "times_floor", "size_mb")]
+        cells.append(_cell(row["peak_rss_mb"], 0))
         lines.append("| " + " | ".join(cells) + " |")
     thresholds = sorted({row["pixel_threshold"] for row in report["rows"]})
     lines += [
@@ -110,6 +126,15 @@ def markdown(report: dict[str, Any]) -> str:
         "the model's size in, map and score out. A flip is a picture whose verdict differs from the torch original's, each "
         "at its own threshold.",
     ]
+    if report["integer_peak_gmacs_per_second"]:
+        lines[-1] += (
+            " Times torch and times fp32 are ratios of p50 to the torch original's and to ONNX Runtime fp32's, in this run. The "
+            "floor is the graph's multiply-accumulates at the highest integer rate that 3 x 3 convolutions reached between the "
+            f"rounds, {report['integer_peak_gmacs_per_second']:.0f} billion a second: no INT8 engine of this graph can be faster."
+        )
+    if "picture" in report:
+        lines += ["", f"![accuracy against speed]({report['picture']})"]
+    lines.append("")
     for row in report["rows"]:
         lines += [
             f"- flipped in {row['bundle']} {row['backend']} {row['precision']}: {text}" for text in row["flipped"]
@@ -128,13 +153,22 @@ def _has_original(bundle: Bundle) -> bool:
 def _candidates(bundle: Bundle) -> list[Candidate]:
     has_torch = _has_original(bundle) and is_installed("torch")
     torch = [Candidate(bundle.folder, "torch", "fp32")] if has_torch else []
-    return [*torch, Candidate(bundle.folder, "onnxruntime", "fp32")]
+    precisions = [GRAPH_FILES[name] for name in ONNXRUNTIME_GRAPHS if name in bundle.manifest.files]
+    return [*torch, *(Candidate(bundle.folder, "onnxruntime", precision) for precision in precisions)]
 
 
-def _row(one: Measured, everything: Sequence[Measured]) -> dict[str, Any]:
-    original = next(
-        (m for m in everything if m.candidate.bundle == one.candidate.bundle and m.candidate.backend == "torch"), None
-    )
+def _row(one: Measured, everything: Sequence[Measured], peak: float | None) -> dict[str, Any]:
+    of_bundle = {
+        (m.candidate.backend, m.candidate.precision): m
+        for m in everything
+        if m.candidate.bundle == one.candidate.bundle
+    }
+    original, fp32 = of_bundle.get(("torch", "fp32")), of_bundle.get(("onnxruntime", "fp32"))
+    floor_ms = None
+    if peak and one.candidate.precision == "int8":
+        from edgeleather.benchmarks.integer_floor import graph_multiply_accumulates
+
+        floor_ms = 1e3 * graph_multiply_accumulates(one.candidate.bundle / "fp32.onnx") / peak
     flipped = None if original is None else _flips(original, one)
     samples_ms = np.array(one.samples_ns) / 1e6
     p50, p95, p99 = np.percentile(samples_ms, [50, 95, 99])
@@ -152,11 +186,19 @@ def _row(one: Measured, everything: Sequence[Measured]) -> dict[str, Any]:
         "latency_p95_ms": float(p95),
         "latency_p99_ms": float(p99),
         "fps": float(1e3 / samples_ms.mean()),
+        "times_torch": _times(original, p50),
+        "times_fp32": _times(fp32, p50),
+        "floor_ms": floor_ms,
+        "times_floor": None if floor_ms is None else float(p50 / floor_ms),
         "size_mb": one.size_mb,
         "peak_rss_mb": one.peak_rss_mb,
         "device": one.signature["device"],
         "versions": one.signature["versions"],
     }
+
+
+def _times(reference: Measured | None, p50_ms: float) -> float | None:
+    return None if reference is None else float(np.median(reference.samples_ns) / 1e6 / p50_ms)
 
 
 def _flips(original: Measured, one: Measured) -> list[str]:

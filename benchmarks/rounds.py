@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.machine import is_installed
 from edgeleather.progress import track
+
+INTEGER_PEAK = "integer-peak"  # what the worker is asked for instead of a backend
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,11 @@ class Measured:
 
 def measure(
     candidates: Sequence[Candidate], data: Path, rounds: int, repeats: int, threads: int | None
-) -> list[Measured]:
+) -> tuple[list[Measured], float | None]:
     """Load every candidate, time them in alternating rounds of `repeats` images, then test their accuracy.
+
+    The second value is the highest rate of integer multiply-accumulates a second that a process between them reached, None
+    where onnx is not installed to make its graphs.
 
     Raises:
         EdgeLeatherError: a candidate cannot be loaded or the data not be used.
@@ -60,14 +66,21 @@ def measure(
                 "threads": threads,
             }
             engines.append((process, Measured(candidate, **_ask(process, request))))
+        peak_process = stack.enter_context(_engine_process()) if is_installed("onnx") else None
+        if peak_process:
+            _ask(peak_process, {"backend": INTEGER_PEAK, "threads": threads})
+        peak: float | None = None
         for _ in track(range(rounds), "timing rounds"):
             for process, measured in engines:
                 answer = _ask(process, {"do": "time", "repeats": repeats})
                 measured.samples_ns += answer["samples_ns"]
                 measured.peak_rss_mb = answer["peak_rss_mb"]
+            if peak_process:
+                answer = _ask(peak_process, {"do": "time", "repeats": repeats})
+                peak = max(peak or 0.0, answer["macs_per_second"])
         for process, measured in track(engines, "testing accuracy"):
             measured.evaluation = _ask(process, {"do": "evaluate"})
-        return [measured for _, measured in engines]
+        return [measured for _, measured in engines], peak
 
 
 @contextlib.contextmanager

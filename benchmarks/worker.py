@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgeleather.benchmarks.evaluation import evaluate, reportable_samples
+from edgeleather.benchmarks.rounds import INTEGER_PEAK
 from edgeleather.bundle import ORIGINAL_FOLDER, Bundle, read_bundle
 from edgeleather.dataset.reading import Dataset, read_dataset
 from edgeleather.engines.engine import Engine, load_engine
@@ -68,6 +69,14 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
+def _worker(request: dict[str, Any]) -> Any:
+    if request["backend"] == INTEGER_PEAK:
+        from edgeleather.benchmarks.integer_floor import PeakWorker
+
+        return PeakWorker(request["threads"])
+    return Worker(**request)
+
+
 def _load(bundle: Bundle, graph: str, backend: str, precision: str, threads: int | None) -> tuple[Engine, str]:
     if backend == "torch":
         from edgeleather.benchmarks.torch_engine import TorchEngine
@@ -79,12 +88,12 @@ def _load(bundle: Bundle, graph: str, backend: str, precision: str, threads: int
 def main() -> None:
     """Serve until standard input ends. The first line is the constructor's arguments."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not look like an answer
-    worker: Worker | None = None
+    worker: Any = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if worker is None:
-                worker = Worker(**request)
+                worker = _worker(request)
                 answer = worker.load()
             else:
                 answer = getattr(worker, request.pop("do"))(**request)

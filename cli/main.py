@@ -17,6 +17,8 @@ from edgeleather.errors import EdgeLeatherError, printable
 
 COMMANDS = {
     "benchmark": "edgeleather.cli.benchmark:benchmark",
+    "build": "edgeleather.cli.build:build",
+    "calibrate": "edgeleather.cli.calibrate:calibrate",
     "dataset": "edgeleather.cli.dataset:dataset",
     "demo": "edgeleather.cli.demo:demo",
     "doctor": "edgeleather.cli.doctor:doctor",

@@ -42,6 +42,12 @@ seed_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 256), default=None, help="Cores for inference.  [default: all usable ones]"
 )
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    default=None,
+    help="Which of the bundle's graphs.  [default: int8 where the bundle was calibrated, else fp32]",
+)
 false_alarm_rate_option = click.option(
     "--false-alarm-rate",
     type=FiniteFloat(0, 1, min_open=True, max_open=True),
@@ -91,7 +97,7 @@ class TrainingChoices:
 
 
 _TRAINING_OPTIONS = (
-    click.option("--method", required=True, help="memory-bank"),
+    click.option("--method", required=True, help="memory-bank or stfpm"),
     click.option("--backbone", default="efficientnet-lite0", show_default=True, help="efficientnet-lite0 or resnet18"),
     click.option(
         "--weights", default="imagenet", show_default=True, help="Of the backbone: imagenet, random, or a file."

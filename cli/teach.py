@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgeleather.cli.calibrate import calibrate_and_report
 from edgeleather.cli.options import (
     TrainingChoices,
     absolute_path,
@@ -46,7 +47,7 @@ def teach(
     as_json: bool,
     training: TrainingChoices,
 ) -> None:
-    """Train, export and benchmark in one go: from the good pictures of DATASET to a bundle and a report.
+    """Train, export, calibrate to INT8 and benchmark in one go: from the good pictures of DATASET to a bundle and a report.
 
     Without a test set there is no benchmark, and the bundle says nothing about hits.
     """
@@ -71,6 +72,7 @@ def teach_bundle(
     require_train_extra()
     from edgeleather.benchmarks.report import benchmark_bundles, markdown
     from edgeleather.bundle import check_bundle_target
+    from edgeleather.calibration.calibrating import DEFAULT_IMAGES
     from edgeleather.dataset.reading import read_dataset
     from edgeleather.export.bundling import export_run
     from edgeleather.thresholds import DEFAULT_FALSE_ALARM_RATE
@@ -82,6 +84,7 @@ def teach_bundle(
     bundle = export_run(run_folder, out, dataset, false_alarm_rate or DEFAULT_FALSE_ALARM_RATE, overwrite=force)
     shutil.rmtree(run_folder)
     click.echo(f"Bundle {out}. Verdict: {bundle.manifest.thresholds[0].describe()}.", err=quiet)
+    calibrate_and_report(out, dataset, DEFAULT_IMAGES, quiet)
     if not read_dataset(dataset, needs="any").test:
         click.echo("No test set, so no benchmark: hits and false alarms of this bundle are unmeasured.", err=quiet)
         return {"bundle": str(out), "rows": []}

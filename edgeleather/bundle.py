@@ -22,6 +22,7 @@ from edgeleather.thresholds import Thresholds
 MANIFEST_FILE = "manifest.json"
 ORIGINAL_FOLDER = "original"
 GRAPH_FILES = {"fp32.onnx": "fp32", "fp16.onnx": "fp16", "int8-onnxruntime.onnx": "int8", "int8-tensorrt.onnx": "int8"}
+ONNXRUNTIME_GRAPHS = ("fp32.onnx", "fp16.onnx", "int8-onnxruntime.onnx")
 _MEND = "Copy the bundle again from where it was made, or make it anew with: edgeleather export RUN --out BUNDLE"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
@@ -36,17 +37,35 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class UsedImages:
-    """Digests (of pixels) of every picture that training or a threshold saw, so that none of them is reported on."""
+    """Digests (of pixels) of every picture that training, calibration or a threshold saw, so that none is reported on."""
 
     training: tuple[str, ...]
     validation: tuple[str, ...]
     threshold: tuple[str, ...]
     t2_t3: tuple[str, ...]
+    calibration: tuple[str, ...]  # some of `training`
+
+    @property
+    def all(self) -> frozenset[str]:
+        return frozenset((*self.training, *self.validation, *self.threshold, *self.t2_t3, *self.calibration))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a graph was quantised: on which images, and the mean map error (as a share of the fp32 maps' range) it left.
+
+    `map_errors` has one for each choice of images that was tried; `images_show` names the choice taken.
+    """
+
+    graph: str
+    images: int
+    images_show: str
+    map_errors: dict[str, float]
 
 
 @dataclass(frozen=True)
 class HandOverMetrics:
-    """Measured at export, in ONNX Runtime, on the test pictures that fitted no threshold; None where there were none."""
+    """Measured when the graph was made, in ONNX Runtime, on test pictures that fitted no threshold; None where there were none."""
 
     graph: str
     test_images: int
@@ -62,7 +81,7 @@ class Manifest:
     `digest` is the SHA-256 of the rest: without it a flipped byte in a threshold would pass for a threshold.
     """
 
-    schema: Literal[1]
+    schema: Literal[2]
     digest: str
     created_at: str
     edgeleather: str
@@ -72,6 +91,7 @@ class Manifest:
     thresholds: tuple[Thresholds, ...]
     files: dict[str, FileRecord]
     images: UsedImages
+    calibrations: tuple[Calibration, ...]
     metrics: tuple[HandOverMetrics, ...]
 
 
@@ -91,8 +111,14 @@ class Bundle:
         name = f"int8-{backend}.onnx" if precision == "int8" else f"{precision}.onnx"
         if name not in self.manifest.files:
             have = ", ".join(sorted(n for n in GRAPH_FILES if n in self.manifest.files))
-            raise EdgeLeatherError(f"{self.folder}: expected a graph {name}, this bundle has {have}.")
+            mend = " Calibrate it with: edgeleather calibrate BUNDLE --data DATASET" if precision == "int8" else ""
+            raise EdgeLeatherError(f"{self.folder}: expected a graph {name}, this bundle has {have}.{mend}")
         return name
+
+    @property
+    def default_precision(self) -> str:
+        """INT8 where the bundle was calibrated, else fp32."""
+        return "int8" if "int8-onnxruntime.onnx" in self.manifest.files else "fp32"
 
     def thresholds_of(self, graph: str) -> Thresholds:
         """The thresholds of a graph file.
@@ -154,7 +180,6 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]
         EdgeLeatherError: `folder` exists (and is no bundle, or not `overwrite`), or cannot be written.
     """
     check_bundle_target(folder, overwrite)
-    records = {}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
@@ -162,20 +187,58 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]
         raise EdgeLeatherError(cannot_write(folder, error)) from error
     try:
         staging.chmod(0o755)
-        for name, content in contents.items():
-            path = file_inside(staging, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content)
-            records[name] = FileRecord(sha256_of_file(path), len(content))
-        complete = replace(manifest, files=records)
-        complete = replace(complete, digest=manifest_digest(asdict(complete)))
-        write_atomically(staging / MANIFEST_FILE, to_json(complete))
+        complete = _write_manifest(staging, replace(manifest, files=_write_files(staging, contents)))
         _take_place(staging, folder)
     except OSError as error:
         raise EdgeLeatherError(cannot_write(folder, error)) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Bundle(folder, complete)
+
+
+def update_bundle(bundle: Bundle, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
+    """Add files to a bundle or replace some, and take over `manifest`, whose `files` and `digest` are filled in.
+
+    First the manifest forgets what is to be replaced, then the files are written, then the new manifest takes its place:
+    whenever this is interrupted, the folder holds a bundle that is whole.
+
+    Raises:
+        EdgeLeatherError: the folder cannot be written.
+    """
+    folder, before = bundle.folder, bundle.manifest
+    replaced = set(contents) & set(before.files)
+    try:
+        if replaced:
+            without = replace(
+                before,
+                files={name: record for name, record in before.files.items() if name not in replaced},
+                thresholds=tuple(t for t in before.thresholds if t.graph not in replaced),
+                calibrations=tuple(c for c in before.calibrations if c.graph not in replaced),
+                metrics=tuple(m for m in before.metrics if m.graph not in replaced),
+            )
+            _write_manifest(folder, without)
+        records = {name: record for name, record in before.files.items() if name not in replaced}
+        return Bundle(
+            folder, _write_manifest(folder, replace(manifest, files=records | _write_files(folder, contents)))
+        )
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(folder, error)) from error
+
+
+def _write_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, FileRecord]:
+    records = {}
+    for name, content in contents.items():
+        path = file_inside(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+        records[name] = FileRecord(sha256_of_file(path), len(content))
+    return records
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    complete = replace(manifest, digest=manifest_digest(asdict(manifest)))
+    write_atomically(folder / MANIFEST_FILE, to_json(complete))
+    return complete
 
 
 def manifest_digest(data: Mapping[str, Any]) -> str:

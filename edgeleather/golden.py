@@ -19,6 +19,7 @@ from edgeleather.records import read_record
 GOLDEN_FOLDER = "golden"
 SCORE_TOLERANCE = 0.02  # of the golden score range (DESIGN 3)
 _PAIRS = 4
+_MEND = "Make the bundle anew with: edgeleather export RUN --out BUNDLE"
 _SMALL_MAP_HW = (16, 16)
 
 
@@ -76,6 +77,18 @@ def record_answers(engine: Engine, graph: str, frames: dict[str, UInt8Array]) ->
     return GoldenAnswers(graph, tuple(answers))
 
 
+def read_golden(bundle: Bundle) -> dict[str, UInt8Array]:
+    """The bundle's golden frames [h, w, 3] RGB by file name.
+
+    Raises:
+        EdgeLeatherError: the bundle has none, or one is damaged.
+    """
+    names = sorted(name for name in bundle.manifest.files if name.startswith(GOLDEN_FOLDER) and name.endswith(".png"))
+    if not names:
+        raise EdgeLeatherError(f"{bundle.folder}: the bundle has no golden frames. {_MEND}")
+    return {name: _read_frame(bundle, name) for name in names}
+
+
 def answers_file(graph: str) -> str:
     """Where a graph's recorded answers lie in the bundle."""
     return f"{GOLDEN_FOLDER}/{graph}.json"
@@ -87,19 +100,17 @@ def replay(bundle: Bundle, engine: Engine, graph: str, frames: int | None = None
     Raises:
         EdgeLeatherError: the golden record is not readable.
     """
-    mend = "Make the bundle anew with: edgeleather export RUN --out BUNDLE"
-    recorded = read_record(GoldenAnswers, file_inside(bundle.folder, answers_file(graph)), mend)
+    recorded = read_record(GoldenAnswers, file_inside(bundle.folder, answers_file(graph)), _MEND)
     missing = {answer.file for answer in recorded.answers} - set(bundle.manifest.files)
     if missing or not recorded.answers:
-        raise EdgeLeatherError(f"{bundle.folder}: golden frames are missing ({', '.join(missing) or 'all'}). {mend}")
+        raise EdgeLeatherError(f"{bundle.folder}: golden frames are missing ({', '.join(missing) or 'all'}). {_MEND}")
     threshold = bundle.thresholds_of(graph).verdict.value
     scores = [answer.score for answer in recorded.answers]
     # With one frame, or equal ones, the range says nothing; the score itself is the scale then.
     scale = max(max(scores) - min(scores), 1e-6 * abs(max(scores)), 1e-12) if scores else 1.0
     worst, flipped = 0.0, []
     for answer in recorded.answers[:frames]:
-        image = cv2.cvtColor(read_image(file_inside(bundle.folder, answer.file)), cv2.COLOR_BGR2RGB)
-        score = float(engine.infer(np.asarray(image, np.uint8)[None]).scores[0])
+        score = float(engine.infer(_read_frame(bundle, answer.file)[None]).scores[0])
         deviation = abs(score - answer.score) / scale
         worst = max(worst, deviation if np.isfinite(deviation) else np.inf)
         near = abs(answer.score - threshold) <= SCORE_TOLERANCE * scale
@@ -123,6 +134,10 @@ def require_golden(bundle: Bundle, engine: Engine, graph: str, frames: int | Non
             "machine is the likely cause: run 'edgeleather doctor BUNDLE', and do not inspect with it."
         )
     return result
+
+
+def _read_frame(bundle: Bundle, name: str) -> UInt8Array:
+    return np.asarray(cv2.cvtColor(read_image(file_inside(bundle.folder, name)), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _small(anomaly_map: Float32Array) -> Float32Array:

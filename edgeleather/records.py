@@ -70,11 +70,13 @@ def _decode_dataclass(schema: type, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f"{where or 'the file'}: expected an object, got {_short(value)}")
     fields = {field.name: field for field in dataclasses.fields(schema)}
+    hints = get_type_hints(schema)
+    if "schema" in fields and "schema" in value:  # first: another version's keys are not this one's fault
+        decode(hints["schema"], value["schema"], _join(where, "schema"))
     if unknown := sorted(set(value) - set(fields)):
         raise ValueError(f"unknown key {_join(where, unknown[0])!r}; known are {', '.join(fields)}")
     if missing := [name for name in fields if name not in value]:
         raise ValueError(f"key {_join(where, missing[0])!r} is missing")
-    hints = get_type_hints(schema)
     return schema(**{name: decode(hints[name], value[name], _join(where, name)) for name in fields})
 
 

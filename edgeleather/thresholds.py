@@ -56,20 +56,26 @@ class FoundThreshold:
 class Thresholds:
     """All thresholds of one graph file in one input mode.
 
-    `good_scores` are the held-out good scores behind the verdict, each of a frame of `tiles_per_frame` images; they are
-    kept so that another rate or another number of tiles needs no pictures. `good_groups` counts their photographs.
+    `held_out_scores` and `left_out_scores` (by picture digest, under refits without that picture's photograph) are the
+    good scores behind the verdict, each of a frame of `tiles_per_frame` images; they are kept so that another rate,
+    another number of tiles or another precision needs no pictures. `good_groups` counts their photographs.
     """
 
     graph: str
     input_kind: Literal["resize", "tiles"]
     tiles_per_frame: int
-    good_scores: tuple[float, ...]
+    held_out_scores: tuple[float, ...]
+    left_out_scores: dict[str, float]
     good_groups: int
-    good_scores_from: str
     verdict: Verdict
     t1_pixel: FoundThreshold
     t2_pixel: FoundThreshold | None
     t3_image: FoundThreshold | None
+
+    @property
+    def good_scores(self) -> tuple[float, ...]:
+        """All good scores behind the verdict."""
+        return (*self.held_out_scores, *self.left_out_scores.values())
 
     def describe(self) -> str:
         """The verdict in a sentence, with what it rests on."""

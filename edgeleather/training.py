@@ -6,7 +6,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -40,6 +40,7 @@ from edgeleather.run import (
 )
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+_CACHED_BYTES = 2 << 30
 
 
 @dataclass
@@ -81,10 +82,16 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     method.load_backbone(settings.weights)
     optimizer = _optimizer(method, settings)
     fingerprint = _fingerprint(settings, splits)
+    examples, unseen = _Examples(method, training), _Examples(method, validation)
     progress = _resume(out, fingerprint, method, optimizer)
+    if not progress.losses:
+        with torch.no_grad():
+            method.begin(
+                track(examples.batches(method.batch_images), "first look", -(-len(training) // method.batch_images))
+            )
     for epoch in _epochs(settings, progress):
         started = time.perf_counter()
-        losses = _one_epoch(method, optimizer, training, validation, epoch, settings)
+        losses = _one_epoch(method, optimizer, examples, unseen, epoch, settings)
         _note_epoch(progress, losses, method)
         progress.seconds += time.perf_counter() - started
         write_atomically(out / CHECKPOINT_FILE, _checkpoint(fingerprint, method, optimizer, progress))
@@ -138,11 +145,44 @@ def _epochs(settings: TrainingSettings, progress: _Progress) -> Iterator[int]:
     yield from track(range(done + 1, settings.epochs + 1), "epochs", settings.epochs - done)
 
 
+class _Examples:
+    """A part's model images in batches, each with what the method's frozen part gives for it: computed once, kept up to 2 GiB."""
+
+    def __init__(self, method: Method, images: ModelImages) -> None:
+        self._method = method
+        self._images = images
+        self._cache: dict[int, list[Tensor]] = {}
+        self._cached_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batches(self, size: int, order: Sequence[int] | None = None) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """Batches uint8 [n, h, w, 3] of the images in this order (default: as read), and their frozen features."""
+        chosen = range(len(self)) if order is None else order
+        for start, batch in zip(range(0, len(chosen), size), self._images.batches(size, chosen), strict=True):
+            images = torch.from_numpy(batch)
+            indices = chosen[start : start + size]
+            each = [self._features(index, images[i : i + 1]) for i, index in enumerate(indices)]
+            yield images, [torch.cat(level) for level in zip(*each, strict=True)]
+
+    def _features(self, index: int, image: Tensor) -> list[Tensor]:
+        if index in self._cache:
+            return self._cache[index]
+        with torch.no_grad():
+            features = self._method.frozen_features(image)
+        size = sum(level.nbytes for level in features)
+        if self._cached_bytes + size <= _CACHED_BYTES:
+            self._cache[index] = features
+            self._cached_bytes += size
+        return features
+
+
 def _one_epoch(
     method: Method,
     optimizer: torch.optim.Optimizer | None,
-    training: ModelImages,
-    validation: ModelImages,
+    training: _Examples,
+    validation: _Examples,
     epoch: int,
     settings: TrainingSettings,
 ) -> EpochLosses:
@@ -154,9 +194,9 @@ def _one_epoch(
     method.train()
     total, seen = 0.0, 0
     batches = training.batches(method.batch_images, order)
-    for batch in track(batches, f"epoch {epoch}", -(-len(training) // method.batch_images)):
+    for batch, frozen in track(batches, f"epoch {epoch}", -(-len(training) // method.batch_images)):
         with torch.set_grad_enabled(optimizer is not None):
-            loss = method.training_step(torch.from_numpy(batch))
+            loss = method.training_step(batch, frozen)
         if loss is not None and optimizer is not None:
             if not torch.isfinite(loss):
                 raise EdgeLeatherError(
@@ -170,12 +210,12 @@ def _one_epoch(
     return EpochLosses(epoch, total / seen if seen else None, _validation_loss(method, validation))
 
 
-def _validation_loss(method: Method, validation: ModelImages) -> float:
+def _validation_loss(method: Method, validation: _Examples) -> float:
     method.eval()
     with torch.inference_mode():
         sums = [
-            method.validation_loss(torch.from_numpy(batch)).item() * len(batch)
-            for batch in validation.batches(method.batch_images)
+            method.validation_loss(batch, frozen).item() * len(batch)
+            for batch, frozen in validation.batches(method.batch_images)
         ]
     return sum(sums) / len(validation)
 
@@ -230,7 +270,7 @@ def _per_image(
 
 def _optimizer(method: Method, settings: TrainingSettings) -> torch.optim.Optimizer | None:
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(parameters, lr=settings.learning_rate) if parameters else None
+    return method.build_optimizer(parameters, settings.learning_rate) if parameters else None
 
 
 def _tensors(method: Method) -> dict[str, Tensor]:

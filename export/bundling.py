@@ -17,23 +17,21 @@ from edgeleather.arrays import UInt8Array
 from edgeleather.bundle import (
     ORIGINAL_FOLDER,
     Bundle,
-    HandOverMetrics,
     Manifest,
     UsedImages,
     check_bundle_target,
     write_bundle,
 )
 from edgeleather.dataset.reading import Dataset, Sample, read_dataset
-from edgeleather.engines.engine import Engine, load_engine
+from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.onnx_graph import prove, to_onnx
-from edgeleather.export.thresholds import find_thresholds, score_samples, unseen_samples
 from edgeleather.golden import answers_file, golden_frames, record_answers
 from edgeleather.images import image_digest
-from edgeleather.metrics.scores import image_auroc
 from edgeleather.preprocess import InputMode, prepare
 from edgeleather.records import to_json
 from edgeleather.run import RUN_FILE, WEIGHTS_FILE, ImageRecord, Run, read_run
+from edgeleather.scoring import find_thresholds, hand_over_metrics
 from edgeleather.thresholds import DEFAULT_FALSE_ALARM_RATE
 from edgeleather.training import load_trained
 
@@ -60,6 +58,7 @@ def export_run(
     held_out = _find(dataset, run.splits.threshold)
     t2_t3 = _find(dataset, run.splits.t2_t3)
     mode = run.settings.input_mode
+    digests = {record.name: record.digest for part in _parts(run) for record in part}
     method = load_trained(run, folder)
     contents = {"fp32.onnx": to_onnx(method)}
     with tempfile.TemporaryDirectory() as work:
@@ -69,11 +68,20 @@ def export_run(
             proof = _model_images(held_out, mode)[:_PROOF_IMAGES]
             prove(method, engine, np.stack(proof))
             thresholds = find_thresholds(
-                engine, graph.name, mode, held_out, t2_t3, run.left_out_scores, false_alarm_rate
+                engine,
+                graph.name,
+                mode,
+                held_out,
+                t2_t3,
+                left_out_scores={digests[item.name]: item.score for item in run.left_out_scores},
+                good_groups=len(
+                    {record.group for record in run.splits.threshold} | {i.group for i in run.left_out_scores}
+                ),
+                false_alarm_rate=false_alarm_rate,
             )
             frames = golden_frames(proof, run.settings.seed)
             answers = record_answers(engine, graph.name, frames)
-            metrics = _hand_over_metrics(engine, graph.name, mode, dataset, run)
+            metrics = hand_over_metrics(engine, graph.name, mode, dataset.test, set(digests.values()))
     contents |= {name: _png(image) for name, image in frames.items()}
     contents[answers_file(graph.name)] = to_json(answers)
     if with_original:
@@ -83,7 +91,7 @@ def export_run(
         contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(travelling)
         contents[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"] = (folder / WEIGHTS_FILE).read_bytes()
     manifest = Manifest(
-        schema=1,
+        schema=2,
         digest="",
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeleather=version("edgeleather"),
@@ -92,7 +100,8 @@ def export_run(
         input_mode=mode,
         thresholds=(thresholds,),
         files={},
-        images=UsedImages(*(tuple(r.digest for r in part) for part in _parts(run))),
+        images=_used_images(run),
+        calibrations=(),
         metrics=(metrics,),
     )
     return write_bundle(out, manifest, contents, overwrite)
@@ -101,6 +110,11 @@ def export_run(
 def _parts(run: Run) -> tuple[tuple[ImageRecord, ...], ...]:
     splits = run.splits
     return splits.training, splits.validation, splits.threshold, splits.t2_t3
+
+
+def _used_images(run: Run) -> UsedImages:
+    training, validation, threshold, t2_t3 = (tuple(record.digest for record in part) for part in _parts(run))
+    return UsedImages(training, validation, threshold, t2_t3, calibration=())
 
 
 def _find(dataset: Dataset, records: Sequence[ImageRecord]) -> list[Sample]:
@@ -123,19 +137,6 @@ def _model_images(samples: Sequence[Sample], mode: InputMode) -> list[UInt8Array
     """Model images of a few pictures, taking turns between photographs so that few images show many of them."""
     turns = sorted(range(len(samples)), key=lambda i: sum(s.group == samples[i].group for s in samples[:i]))
     return [prepare(samples[i].read(), mode).images[0] for i in turns[:_PROOF_IMAGES]]
-
-
-def _hand_over_metrics(engine: Engine, graph: str, mode: InputMode, dataset: Dataset, run: Run) -> HandOverMetrics:
-    tested, _ = unseen_samples(dataset.test, {record.digest for part in _parts(run) for record in part})
-    scored = score_samples(engine, tested, mode, "test pictures")
-    curve = scored.pixels.curve()
-    return HandOverMetrics(
-        graph=graph,
-        test_images=len(tested),
-        image_auroc=image_auroc(np.array(scored.scores), np.array(scored.defective, bool)),
-        pixel_auroc=curve.auroc(),
-        aupro=curve.aupro(),
-    )
 
 
 def _png(image_rgb: UInt8Array) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import tempfile
@@ -14,6 +15,8 @@ import onnx
 import torch
 
 from edgeleather.arrays import UInt8Array
+from edgeleather.backbones.backbone import Backbone
+from edgeleather.calibration.quantised_layers import NETWORKS_KEY
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.methods.method import Method
@@ -28,6 +31,10 @@ def to_onnx(method: Method) -> bytes:
     Raises:
         EdgeLeatherError: torch cannot export this method.
     """
+    deployed = copy.deepcopy(method).eval()
+    for module in deployed.modules():
+        if isinstance(module, Backbone):
+            module.fold_normalisation()
     height, width = method.image_size_hw
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1)
@@ -42,7 +49,7 @@ def to_onnx(method: Method) -> bytes:
         ):
             warnings.simplefilter("ignore")  # deprecations inside torch's exporter, none of them the user's
             program = torch.onnx.export(
-                method.eval(),
+                deployed,
                 (example,),
                 dynamo=True,
                 input_names=["image"],
@@ -67,6 +74,7 @@ def to_onnx(method: Method) -> bytes:
         value.doc_string = ""
     del model.graph.metadata_props[:]
     model.doc_string = model.graph.doc_string = ""
+    model.metadata_props.add(key=NETWORKS_KEY, value=" ".join(method.networks))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 

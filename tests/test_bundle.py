@@ -84,7 +84,7 @@ def test_the_runtime_does_not_read_the_original_but_benchmark_does(bundle_copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(schema=2), "schema: expected one of 1, got 2"),
+        (lambda m: m.update(schema=1, old_key=0), "schema: expected one of 2, got 1"),
         (lambda m: m.update(surprise=1), "unknown key 'surprise'"),
         (lambda m: m.pop("method"), "key 'method' is missing"),
         (lambda m: m["files"].update({"../outside": m["files"]["fp32.onnx"]}), "no plain name"),
@@ -157,5 +157,5 @@ def test_only_a_bundle_is_replaced_and_only_when_asked(bundle_copy, bundle, tmp_
 
 
 def test_a_graph_that_is_not_there_is_named(bundle):
-    with pytest.raises(EdgeLeatherError, match=r"int8-onnxruntime\.onnx, this bundle has fp32\.onnx"):
-        bundle.graph("int8")
+    with pytest.raises(EdgeLeatherError, match=r"expected a graph fp16\.onnx, this bundle has fp32\.onnx, int8"):
+        bundle.graph("fp16")

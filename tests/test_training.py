@@ -40,10 +40,10 @@ class TinyAutoencoder(Method):
         noisy = small + 0.05 * torch.randn_like(small) if self.training else small
         return (self.decode(torch.tanh(self.encode(noisy))) - small).square().mean(1, keepdim=True)
 
-    def training_step(self, image):
+    def training_step(self, image, frozen):
         return self.residual(image).mean()
 
-    def validation_loss(self, image):
+    def validation_loss(self, image, frozen):
         return self.residual(image).mean()
 
     def anomaly_map(self, image):
@@ -123,7 +123,7 @@ def test_training_stops_early_and_keeps_the_best_epoch(dataset, tmp_path):
     assert min(validation) == validation[run.best_epoch - 1]
     method = load_trained(run, tmp_path / "run")
     with torch.inference_mode():
-        loss = torch.stack([method.validation_loss(batch) for batch in _validation_images(run, dataset)]).mean()
+        loss = torch.stack([method.validation_loss(batch, []) for batch in _validation_images(run, dataset)]).mean()
     assert float(loss) == pytest.approx(min(validation), rel=1e-4)
 
 

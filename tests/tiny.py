@@ -19,14 +19,16 @@ def make_dataset(root: Path) -> Path:
 
 
 def make_bundle(folder: Path, dataset: Path, mode: InputMode = MODE) -> Bundle:
-    """Train memory-bank on the tiny data set and export it; needs torch. The run stays beside it as `<name>-run`."""
+    """Train memory-bank on the tiny data set, export and calibrate it; needs torch. The run stays beside it as `<name>-run`."""
+    from edgeleather.calibration.calibrating import calibrate_bundle
     from edgeleather.dataset.reading import read_dataset
     from edgeleather.export.bundling import export_run
     from edgeleather.training import train
 
     run_folder = folder.with_name(f"{folder.name}-run")
     train(read_dataset(dataset, needs="train"), settings(input_mode=mode), run_folder)
-    return export_run(run_folder, folder)
+    export_run(run_folder, folder)
+    return calibrate_bundle(folder, dataset)
 
 
 def settings(**changes: object):  # type: ignore[no-untyped-def]

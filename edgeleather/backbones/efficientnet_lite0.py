@@ -76,7 +76,7 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite0(Backbone):
-    """Feature pyramid of EfficientNet-Lite0: normalised images [n, 3, h, w] to one [n, c, h / stride, w / stride] a layer.
+    """Feature pyramid of EfficientNet-Lite0: images uint8 [n, h, w, 3] RGB to one [n, c, h / stride, w / stride] a layer.
 
     Layers are named `stage1` to `stage7`; nothing behind the deepest wanted one is built.
     """
@@ -107,8 +107,12 @@ class EfficientNetLite0(Backbone):
                 self._ends[len(blocks) - 1] = f"stage{number}"
         self._blocks = nn.ModuleList(blocks)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        features = functional.relu6(self._bn0(self._conv_stem(images)))
+    @property
+    def stem(self) -> nn.Conv2d:
+        return self._conv_stem
+
+    def pyramid(self, pixels: Tensor) -> list[Tensor]:
+        features = functional.relu6(self._bn0(self._conv_stem(pixels)))
         pyramid: dict[str, Tensor] = {}
         for index, block in enumerate(self._blocks):
             features = block(features)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeleather.backbones.backbone import Backbone
 from edgeleather.errors import EdgeLeatherError
@@ -19,24 +19,24 @@ BACKBONES = {
     "resnet18": "edgeleather.backbones.resnet18:ResNet18",
 }
 
-# ImageNet's statistics for pixels 0 to 255. EfficientNet-Lite0 was trained on (x - 127) / 128, but leather has so little
-# contrast that the stronger scaling serves both: image AUROC of memory-bank on mvtec_leather 1.00 against 0.98.
-PIXEL_MEAN_RGB = (123.675, 116.28, 103.53)
-PIXEL_STD_RGB = (58.395, 57.12, 57.375)
 
-
-def build_backbone(name: str, layers: tuple[str, ...]) -> Backbone:
-    """An untrained backbone, frozen and in evaluation mode, that gives these layers' features.
+def build_backbone(name: str, layers: tuple[str, ...], trained: bool = False) -> Backbone:
+    """A backbone of random weights that gives these layers' features; frozen and in evaluation mode unless `trained`.
 
     Raises:
         EdgeLeatherError: no backbone of this name.
     """
     if name not in BACKBONES:
         raise EdgeLeatherError(f"expected a backbone of {', '.join(BACKBONES)}, got {name!r}.")
-    module, _, attribute = BACKBONES[name].partition(":")
-    backbone = getattr(importlib.import_module(module), attribute)(layers)
+    place, _, attribute = BACKBONES[name].partition(":")
+    backbone = getattr(importlib.import_module(place), attribute)(layers)
     assert isinstance(backbone, Backbone)
-    return backbone.requires_grad_(False).eval()
+    backbone.trained = trained
+    if trained:
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.1  # Lite0's 0.01 would follow the few batches of an epoch far too slowly
+    return backbone.requires_grad_(trained).train(trained)
 
 
 def load_weights(backbone: Backbone, name: str, weights: str) -> None:
@@ -61,12 +61,6 @@ def load_weights(backbone: Backbone, name: str, weights: str) -> None:
         backbone.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
     except RuntimeError as error:
         raise EdgeLeatherError(f"--weights {weights}: expected the state dict of {name}, got other shapes.") from error
-
-
-def normalise(image: Tensor) -> Tensor:
-    """Images uint8 [n, h, w, 3] RGB to float32 [n, 3, h, w] with ImageNet's mean and deviation."""
-    mean, std = (torch.tensor(v, device=image.device).view(1, 3, 1, 1) for v in (PIXEL_MEAN_RGB, PIXEL_STD_RGB))
-    return (image.permute(0, 3, 1, 2).to(torch.float32) - mean) / std
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ class _BasicBlock(nn.Module):
 
 
 class ResNet18(Backbone):
-    """Feature pyramid of ResNet18: normalised images [n, 3, h, w] to one [n, c, h / stride, w / stride] a layer.
+    """Feature pyramid of ResNet18: images uint8 [n, h, w, 3] RGB to one [n, c, h / stride, w / stride] a layer.
 
     Layers are named `layer1` to `layer4`; nothing behind the deepest wanted one is built.
     """
@@ -54,8 +54,12 @@ class ResNet18(Backbone):
             self.add_module(name, nn.Sequential(*blocks))
             in_channels = out_channels
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        features = functional.max_pool2d(functional.relu(self.bn1(self.conv1(images))), 3, 2, 1)
+    @property
+    def stem(self) -> nn.Conv2d:
+        return self.conv1
+
+    def pyramid(self, pixels: Tensor) -> list[Tensor]:
+        features = functional.max_pool2d(functional.relu(self.bn1(self.conv1(pixels))), 3, 2, 1)
         pyramid: dict[str, Tensor] = {}
         for name in self._built:
             features = pyramid[name] = getattr(self, name)(features)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgeleather.arrays import Float32Array, UInt8Array
 from edgeleather.errors import EdgeLeatherError
 
 ENGINES = {
-    "onnxruntime": "edgeleather.engines.onnxruntime:load",
+    "onnxruntime": "edgeleather.engines.onnxruntime",
 }
 
 
@@ -52,17 +52,27 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def load_engine(backend: str, graph: Path, precision: str, threads: int | None = None) -> Engine:
-    """Load a graph file in a backend.
+def load_engine(
+    backend: str, file: Path, precision: str, threads: int | None = None, built_from: str | None = None
+) -> Engine:
+    """Load a graph file in a backend, or an engine file that was built from the graph of SHA-256 `built_from`.
 
     Raises:
         EdgeLeatherError: no such backend, or it refuses the file.
     """
+    engine: Engine = backend_module(backend).load(file, precision, threads, built_from)
+    return engine
+
+
+def backend_module(backend: str) -> Any:
+    """A backend's module: `load`, `build` and `VERSION`.
+
+    Raises:
+        EdgeLeatherError: no such backend.
+    """
     if backend not in ENGINES:
         raise EdgeLeatherError(f"expected a backend of {', '.join(ENGINES)}, got {backend!r}.")
-    module, _, attribute = ENGINES[backend].partition(":")
-    engine: Engine = getattr(importlib.import_module(module), attribute)(graph, precision, threads)
-    return engine
+    return importlib.import_module(ENGINES[backend])
 
 
 def check_images(images: UInt8Array, signature: Signature) -> None:

@@ -11,6 +11,7 @@ from edgeleather.arrays import UInt8Array
 from edgeleather.engines.engine import Maps, Signature, check_images
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
+from edgeleather.machine import usable_cores
 
 # Since 1.29 ONNX Runtime reports every session to its maker unless this is set before it is loaded, and keeps a database of
 # reports in the home folder: no business of an inspection station.
@@ -18,30 +19,26 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
+VERSION = str(ort.__version__)
 _CONTRACT = (("image",), ("anomaly_map", "anomaly_score"))
 
 
 class OnnxRuntimeEngine:
-    """A graph in an ONNX Runtime session."""
+    """A graph, or an engine built from one, in an ONNX Runtime session."""
 
-    def __init__(self, graph: Path, precision: str, threads: int | None) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or usable_cores()
-        options.log_severity_level = 4  # its failures come as exceptions, which are reported once
+    def __init__(self, graph: Path, precision: str, threads: int | None, built_from: str | None = None) -> None:
         try:
             content = graph.read_bytes()
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except OSError as error:
             raise EdgeLeatherError(f"expected a graph at {graph}, got: {error.strerror}.") from error
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise EdgeLeatherError(f"{graph.name}: expected an ONNX graph, but ONNX Runtime says: {reason}") from error
+        threads = threads or usable_cores()
+        self._session = open_session(content, graph.name, threads, is_optimised=built_from is not None)
         self._signature = Signature(
             backend="onnxruntime",
             precision=precision,
-            device=f"cpu, {options.intra_op_num_threads} threads",
-            versions={"onnxruntime": ort.__version__},
-            graph_sha256=sha256_of_file(graph),
+            device=f"cpu, {threads} threads",
+            versions={"onnxruntime": VERSION},
+            graph_sha256=built_from or sha256_of_file(graph),
             image_size_hw=self._image_size_hw(graph.name),
             batch_range=(1, None),
         )
@@ -74,11 +71,37 @@ class OnnxRuntimeEngine:
         return int(shape[1]), int(shape[2])
 
 
-def load(graph: Path, precision: str, threads: int | None) -> OnnxRuntimeEngine:
+def open_session(
+    content: bytes, name: str, threads: int, saved_as: Path | None = None, is_optimised: bool = False
+) -> ort.InferenceSession:
+    """A session on the CPU for a graph's bytes; `name` is for the message, `saved_as` keeps the optimised graph.
+
+    Raises:
+        EdgeLeatherError: ONNX Runtime refuses the graph.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # its failures come as exceptions, which are reported once
+    if is_optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if saved_as is not None:
+        options.optimized_model_filepath = str(saved_as)
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise EdgeLeatherError(f"{name}: expected an ONNX graph, but ONNX Runtime says: {reason}") from error
+
+
+def load(graph: Path, precision: str, threads: int | None, built_from: str | None = None) -> OnnxRuntimeEngine:
     """See `engine.load_engine`."""
-    return OnnxRuntimeEngine(graph, precision, threads)
+    return OnnxRuntimeEngine(graph, precision, threads, built_from)
 
 
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def build(graph: Path, engine: Path, threads: int) -> None:
+    """Write the graph as ONNX Runtime optimised it for this processor.
+
+    Raises:
+        EdgeLeatherError: ONNX Runtime refuses the graph.
+    """
+    open_session(graph.read_bytes(), graph.name, threads, saved_as=engine)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgeleather.backbones.loading import build_backbone, load_weights, normalise
+from edgeleather.backbones.loading import build_backbone, load_weights
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.methods.method import ImageSource, LeavesGroupsOut, Method
 from edgeleather.methods.smoothing import GaussianBlur
@@ -35,6 +35,7 @@ class MemoryBank(Method, LeavesGroupsOut):
 
     default_epochs = 1
     default_learning_rate = 0.0
+    networks = ("backbone",)
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int], bank_patches: int = BANK_PATCHES) -> None:
         super().__init__(backbone, image_size_hw)
@@ -62,7 +63,7 @@ class MemoryBank(Method, LeavesGroupsOut):
 
     def raw_features(self, image: Tensor) -> Tensor:
         """Pooled features of all layers [n, channels, h, w] at the finest layer's grid."""
-        pooled = [functional.avg_pool2d(layer, 3, 1, 1) for layer in self.backbone(normalise(image))]
+        pooled = [functional.avg_pool2d(layer, 3, 1, 1) for layer in self.backbone(image)]
         grid_hw = pooled[0].shape[-2:]
         coarser = [functional.interpolate(layer, size=grid_hw, mode="bilinear") for layer in pooled[1:]]
         return torch.cat([pooled[0], *coarser], dim=1)
@@ -86,11 +87,11 @@ class MemoryBank(Method, LeavesGroupsOut):
         blurred: Tensor = self.blur(enlarged)
         return blurred.squeeze(1)
 
-    def training_step(self, image: Tensor) -> None:
+    def training_step(self, image: Tensor, frozen: list[Tensor]) -> None:
         """Collect raw patch features; the bank is chosen in `end_epoch`."""
         self._collected = _thinned(self._collected + self._patches(image), slack=2.0)
 
-    def validation_loss(self, image: Tensor) -> Tensor:
+    def validation_loss(self, image: Tensor, frozen: list[Tensor]) -> Tensor:
         return self.patch_distances(image).mean()
 
     def end_epoch(self, seed: int) -> None:

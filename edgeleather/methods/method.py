@@ -13,6 +13,7 @@ from edgeleather.errors import EdgeLeatherError
 
 METHODS = {
     "memory-bank": "edgeleather.methods.memory_bank:MemoryBank",
+    "stfpm": "edgeleather.methods.stfpm:Stfpm",
 }
 
 ImageSource = Callable[[], Iterable[Tensor]]
@@ -21,9 +22,12 @@ ImageSource = Callable[[], Iterable[Tensor]]
 class Method(nn.Module, ABC):
     """Images uint8 [n, h, w, 3] RGB to `anomaly_map` float32 [n, h, w] and `anomaly_score` float32 [n], its maximum.
 
-    Scores are absolute: a picture's does not depend on the others in the batch. The training frame calls `training_step`
-    for each batch, `end_epoch` after each epoch and `validation_loss` on the validation pictures.
+    Scores are absolute: a picture's does not depend on the others in the batch. The training frame calls `begin` once,
+    `training_step` for each batch, `end_epoch` after each epoch and `validation_loss` on the validation pictures, each with what
+    `frozen_features` gave for those images: it is computed once and kept.
     """
+
+    networks: tuple[str, ...]  # submodules whose layers INT8 may quantise; everything else stays float
 
     default_epochs: int
     default_learning_rate: float
@@ -42,13 +46,24 @@ class Method(nn.Module, ABC):
     def anomaly_map(self, image: Tensor) -> Tensor:
         """Images uint8 [n, h, w, 3] to maps float32 [n, h, w]; the higher, the more novel."""
 
+    def frozen_features(self, image: Tensor) -> list[Tensor]:
+        """What a pretrained, frozen part gives for images, one [n, ...] each; training keeps it between epochs."""
+        return []
+
+    def begin(self, batches: Iterable[tuple[Tensor, list[Tensor]]]) -> None:
+        """Called before the first epoch with all training images and their frozen features."""
+
     @abstractmethod
-    def training_step(self, image: Tensor) -> Tensor | None:
+    def training_step(self, image: Tensor, frozen: list[Tensor]) -> Tensor | None:
         """The loss of one batch of normal images, or None from a method that only collects."""
 
     @abstractmethod
-    def validation_loss(self, image: Tensor) -> Tensor:
+    def validation_loss(self, image: Tensor, frozen: list[Tensor]) -> Tensor:
         """What early stopping and the choice of the best epoch watch: the mean over one batch of normal images."""
+
+    def build_optimizer(self, parameters: list[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+        """The optimiser of the trained parameters."""
+        return torch.optim.Adam(parameters, lr=learning_rate)
 
     def end_epoch(self, seed: int) -> None:
         """Called after the last batch of an epoch."""

@@ -9,13 +9,14 @@ import cv2
 
 from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.bundle import Bundle
-from edgeleather.engines.engine import Engine, load_engine
+from edgeleather.engines.built import open_engine
+from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.golden import require_golden
 from edgeleather.inference import infer_prepared
 from edgeleather.preprocess import Fit, InputMode, prepare
 from edgeleather.runtime.decisions import Region, VerdictName, find_regions
-from edgeleather.runtime.sources import Frame
+from edgeleather.runtime.frame import Frame
 from edgeleather.thresholds import Verdict
 
 
@@ -45,7 +46,7 @@ class Inspection:
 class InspectorSettings:
     """What a user may choose at inspection; None keeps what the bundle says."""
 
-    precision: str = "fp32"
+    precision: str | None = None
     input_kind: str | None = None
     fit: Fit | None = None
     white_level: int | None = None
@@ -62,7 +63,8 @@ class Inspector:
         Raises:
             EdgeLeatherError: the bundle lacks the graph, the input mode has no threshold, or the engine fails the replay.
         """
-        graph = bundle.graph(settings.precision)
+        self.precision = settings.precision or bundle.default_precision
+        graph = bundle.graph(self.precision)
         self.mode = choose_mode(bundle, settings)
         self.thresholds = bundle.thresholds_of(graph)
         self._white_level = settings.white_level
@@ -75,7 +77,7 @@ class Inspector:
             self.verdict_for(self.thresholds.tiles_per_frame)
         else:
             self.thresholds.verdict_for(2 * self.thresholds.tiles_per_frame, self._rate)
-        self.engine: Engine = load_engine("onnxruntime", bundle.folder / graph, settings.precision, settings.threads)
+        self.engine: Engine = open_engine(bundle, self.precision, settings.threads)
         try:
             if self.engine.signature.image_size_hw != self.mode.image_size_hw:
                 raise EdgeLeatherError(f"{bundle.folder}: {graph} has another image size than the manifest.")

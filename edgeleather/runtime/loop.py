@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.runtime.frame import FrameSource
 from edgeleather.runtime.inspector import Inspector
 from edgeleather.runtime.sinks import QueuedSink, Stop
-from edgeleather.runtime.sources import FrameSource
 
 
 @dataclass

@@ -1,54 +1,25 @@
-"""Frame sources: iterators of frames that free what they hold. Files are `every_frame`: none is dropped."""
+"""Sources of frames from files, of which none is dropped, and the choice of a source by what the user wrote."""
 
 from __future__ import annotations
 
 import glob
+import threading
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
 import cv2
 
 from edgeleather.arrays import AnyArray
 from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.images import SUFFIXES, is_image, read_image
+from edgeleather.runtime.frame import DropPolicy, Frame, FrameSource
+from edgeleather.runtime.live import DEFAULT_RECONNECT_SECONDS, LiveSource, StateListener, live_address
 
-DropPolicy = Literal["every_frame", "keep_latest"]
 # These containers hold a duration, from which the number of frames follows only nearly.
 _COUNT_IS_ESTIMATED = (".mkv", ".webm", ".ts", ".mpg", ".mpeg", ".wmv")
+_KINDS = "a picture, a folder, a quoted pattern, a video file, a camera's number or an RTSP or HTTP address"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One captured frame [h, w] or [h, w, c] (BGR); `image` is None where capturing it failed, `error` says why.
-
-    `captured_at` is Unix time in seconds; `capture_ms` what reading and decoding took.
-    """
-
-    index: int
-    captured_at: float
-    source: str
-    image: AnyArray | None
-    capture_ms: float = 0.0
-    error: str | None = None
-
-
-class FrameSource(Protocol):
-    """An iterable of frames. `dropped` counts frames that were captured and passed over; `total` is None where unknown."""
-
-    drop_policy: DropPolicy
-    dropped: int
-    total: int | None
-
-    def __iter__(self) -> Generator[Frame, None, None]:
-        """Yield frames; the device or file is freed when the iteration ends, however it ends.
-
-        Raises:
-            EdgeLeatherError: the source ended abnormally.
-        """
 
 
 class PictureSource:
@@ -124,14 +95,24 @@ class MemorySource:
             yield Frame(index, time.time(), f"{self._name}[{index}]", image)
 
 
-def open_source(source: str) -> FrameSource:
-    """A source by what the user wrote: a picture, a folder, a glob pattern or a video file.
+def open_source(
+    source: str,
+    stop: threading.Event | None = None,
+    reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS,
+    listener: StateListener = lambda state, detail: None,
+) -> FrameSource:
+    """A source by what the user wrote: a picture, folder, glob pattern or video file, a camera or a stream's address.
+
+    The other arguments are for live sources: what ends the wait for a frame, how long a lost one is looked for, and who is
+    told of its states.
 
     Raises:
-        EdgeLeatherError: nothing is there, or it is neither.
+        EdgeLeatherError: nothing is there, or it is none of these.
     """
     if not source:
-        raise EdgeLeatherError("expected a picture, a folder, a quoted pattern or a video file, got an empty --source.")
+        raise EdgeLeatherError(f"expected {_KINDS}, got an empty --source.")
+    if address := live_address(source):
+        return LiveSource(address, stop or threading.Event(), reconnect_seconds, listener)
     path = Path(source)
     if path.is_dir():
         pictures = sorted(entry for entry in path.iterdir() if is_image(entry) and not entry.is_dir())
@@ -157,6 +138,4 @@ def open_source(source: str) -> FrameSource:
             raise EdgeLeatherError(f"{source}: expected pictures that match this pattern, found none.")
         return PictureSource(pictures)
     found = "a pipe or device" if path.exists() else "nothing"
-    raise EdgeLeatherError(
-        f"{source}: expected a picture, a folder, a quoted pattern or a video file, found {found} there."
-    )
+    raise EdgeLeatherError(f"{source}: expected {_KINDS}, found {found} there.")

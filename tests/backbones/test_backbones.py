@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.backbones.backbone import Backbone  # noqa: E402
+from edgeleather.backbones.backbone import Backbone, normalise  # noqa: E402
 from edgeleather.backbones.efficientnet_lite0 import EfficientNetLite0, imagenet_weights  # noqa: E402
-from edgeleather.backbones.loading import BACKBONES, build_backbone, load_weights, normalise  # noqa: E402
+from edgeleather.backbones.loading import BACKBONES, build_backbone, load_weights  # noqa: E402
 from edgeleather.backbones.resnet18 import ResNet18  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 
@@ -20,7 +20,7 @@ ALL_LAYERS = {"efficientnet-lite0": tuple(EfficientNetLite0.channels), "resnet18
 @pytest.mark.parametrize("size", [64, 100])
 def test_features_have_the_channels_and_strides_of_the_table(name, size):
     backbone = build_backbone(name, ALL_LAYERS[name])
-    for layer, features in zip(ALL_LAYERS[name], backbone(torch.zeros(2, 3, size, size)), strict=True):
+    for layer, features in zip(ALL_LAYERS[name], backbone(torch.zeros(2, size, size, 3, dtype=torch.uint8)), strict=True):
         grid = -(-size // backbone.strides[layer])
         assert features.shape == (2, backbone.channels[layer], grid, grid), layer
 
@@ -37,9 +37,34 @@ def test_a_backbone_stays_frozen_in_training_mode(name):
     backbone = build_backbone(name, ALL_LAYERS[name][:2])
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     backbone.train()
-    backbone(torch.randn(4, 3, 64, 64))
+    backbone(torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8))
     assert not backbone.training and not any(p.requires_grad for p in backbone.parameters())
     assert all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_trained_backbone_learns_and_its_statistics_follow(name):
+    student = build_backbone(name, ALL_LAYERS[name][:2], trained=True)
+    assert student.training and all(p.requires_grad for p in student.parameters())
+    for _ in range(60):
+        student(torch.randint(100, 140, (4, 64, 64, 3), dtype=torch.uint8))
+    image = torch.randint(100, 140, (4, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        learning, deployed = student(image)[0], student.eval()(image)[0]
+    assert not student.training
+    assert torch.nn.functional.mse_loss(deployed, learning) < 0.05 * learning.var()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_normalisation_folded_into_the_stem_gives_the_same_features_at_the_edge_too(name):
+    torch.manual_seed(0)
+    backbone = build_backbone(name, ALL_LAYERS[name][:3])
+    load_weights(backbone, name, "imagenet" if name == "efficientnet-lite0" else "random")
+    image = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
+    before = backbone(image)
+    backbone.fold_normalisation()
+    for plain, folded in zip(before, backbone(image), strict=True):
+        assert (plain - folded).abs().max() < 1e-4 * plain.abs().max()
 
 
 def test_the_packaged_weights_fill_every_layer_and_see_what_imagenet_taught():
@@ -56,7 +81,7 @@ def test_the_packaged_weights_fill_every_layer_and_see_what_imagenet_taught():
         top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
         square = cv2.resize(picture[top : top + side, left : left + side], (224, 224), interpolation=cv2.INTER_AREA)
         pixels = (torch.from_numpy(square).permute(2, 0, 1)[None].float() - 127) / 128
-        features = torch.nn.functional.conv2d(backbone(pixels)[0], state["_conv_head.weight"])
+        features = torch.nn.functional.conv2d(backbone.pyramid(pixels)[0], state["_conv_head.weight"])
         norm = (state["_bn1.running_mean"], state["_bn1.running_var"], state["_bn1.weight"], state["_bn1.bias"])
         pooled = torch.nn.functional.batch_norm(features, *norm, eps=1e-3).clamp(0, 6).mean((2, 3))
         found.append(int((pooled @ state["_fc.weight"].T + state["_fc.bias"]).argmax()))

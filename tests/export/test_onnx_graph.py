@@ -96,7 +96,7 @@ def test_resnet18_at_another_size_and_shape_agrees_too(tmp_path):
     batch = np.concatenate([prepare(sample.read(), mode).images for sample in samples])
     bank = MemoryBank("resnet18", (96, 160), bank_patches=100).eval()
     with torch.inference_mode():
-        bank.training_step(torch.from_numpy(batch[:2]))
+        bank.training_step(torch.from_numpy(batch[:2]), [])
         bank.end_epoch(0)
     (tmp_path / "graph.onnx").write_bytes(to_onnx(bank))
     with closing(load_engine("onnxruntime", tmp_path / "graph.onnx", "fp32")) as loaded:

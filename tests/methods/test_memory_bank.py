@@ -15,7 +15,7 @@ def fitted(seed=0, patches=64):
     torch.manual_seed(0)
     bank = MemoryBank("resnet18", (64, 64), bank_patches=patches).eval()
     with torch.inference_mode():
-        bank.training_step(images(6))
+        bank.training_step(images(6), [])
         bank.end_epoch(seed)
     return bank
 
@@ -72,7 +72,7 @@ def test_leaving_a_group_out_scores_it_without_its_patches():
     odd = torch.full((1, 64, 64, 3), 250, dtype=torch.uint8)
     sources = {"a": lambda: [images(3)], "b": lambda: [images(3, seed=2)], "odd": lambda: [odd]}
     with torch.inference_mode():
-        bank.training_step(odd)
+        bank.training_step(odd, [])
         bank.end_epoch(0)
         inside = float(bank(odd)[1])
         bank.bank = deployed
@@ -96,7 +96,7 @@ def test_memory_of_collected_patches_hardly_grows():
 def test_an_empty_bank_and_an_unknown_name_are_clear_errors():
     with pytest.raises(EdgeLeatherError, match="train it first"):
         MemoryBank("resnet18", (64, 64)).anomaly_map(images(1))
-    with pytest.raises(EdgeLeatherError, match="expected a method of memory-bank, got 'magic'"):
+    with pytest.raises(EdgeLeatherError, match="expected a method of memory-bank, .*got 'magic'"):
         build_method("magic", "resnet18", (64, 64))
     with pytest.raises(EdgeLeatherError, match="expected a backbone"):
         build_method("memory-bank", "vgg", (64, 64))

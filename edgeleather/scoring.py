@@ -1,22 +1,22 @@
-"""Thresholds of a graph file, found by running that graph on the pictures set aside for them."""
+"""Running a graph on pictures: its thresholds on those set aside for them, its metrics on those that nothing has seen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgeleather.bundle import HandOverMetrics
 from edgeleather.dataset.reading import Sample
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.images import image_digest
 from edgeleather.inference import FrameMap, infer_frame
 from edgeleather.metrics.pixels import PixelCounts
-from edgeleather.metrics.scores import best_image_f1_threshold
+from edgeleather.metrics.scores import best_image_f1_threshold, image_auroc
 from edgeleather.preprocess import InputMode, resize_mask
 from edgeleather.progress import track
-from edgeleather.run import LeftOutScore
 from edgeleather.thresholds import T1_QUANTILE, FoundThreshold, Thresholds, verdict_threshold
 
 
@@ -69,18 +69,40 @@ def count_pixels(pixels: PixelCounts, sample: Sample, result: FrameMap, frame_hw
     pixels.add(result.anomaly_map, mask)
 
 
+def hand_over_metrics(
+    engine: Engine, graph: str, mode: InputMode, test: Sequence[Sample], seen_digests: Set[str]
+) -> HandOverMetrics:
+    """Metrics of a graph on the test pictures that nothing has seen; None each where there are too few.
+
+    Raises:
+        EdgeLeatherError: a picture or mask cannot be used.
+    """
+    tested, _ = unseen_samples(test, seen_digests)
+    scored = score_samples(engine, tested, mode, "test pictures")
+    curve = scored.pixels.curve()
+    return HandOverMetrics(
+        graph=graph,
+        test_images=len(tested),
+        image_auroc=image_auroc(np.array(scored.scores), np.array(scored.defective, bool)),
+        pixel_auroc=curve.auroc(),
+        aupro=curve.aupro(),
+    )
+
+
 def find_thresholds(
     engine: Engine,
     graph: str,
     mode: InputMode,
     held_out: Sequence[Sample],
     t2_t3: Sequence[Sample],
-    left_out: Sequence[LeftOutScore],
+    left_out_scores: Mapping[str, float],
+    good_groups: int,
     false_alarm_rate: float,
 ) -> Thresholds:
     """T1 and the verdict from held-out good pictures, T2 and T3 from the test pictures set aside (None without any).
 
-    `left_out` are scores of the other good pictures under refits without their photograph; they join the verdict's.
+    `left_out_scores` are, by picture digest, scores of the other good pictures under refits without their photograph; they
+    join the verdict's. `good_groups` counts the photographs of all of them.
 
     Raises:
         EdgeLeatherError: a picture cannot be used, or frames differ in their number of tiles.
@@ -90,10 +112,6 @@ def find_thresholds(
         raise EdgeLeatherError(
             f"expected threshold pictures of one size, got frames of {min(good.tiles)} to {max(good.tiles)} tiles."
         )
-    scores = (*good.scores, *(item.score for item in left_out))
-    found = "held-out pictures"
-    if left_out:
-        found += " and pictures scored by refits without their photograph"
     t2 = t3 = None
     if t2_t3:
         fitted = score_samples(engine, t2_t3, mode, "pictures for T2 and T3")
@@ -104,10 +122,10 @@ def find_thresholds(
         graph=graph,
         input_kind=mode.kind,
         tiles_per_frame=good.tiles[0],
-        good_scores=tuple(sorted(scores)),
-        good_groups=len({*good.groups, *(item.group for item in left_out)}),
-        good_scores_from=found,
-        verdict=verdict_threshold(scores, false_alarm_rate),
+        held_out_scores=tuple(sorted(good.scores)),
+        left_out_scores=dict(left_out_scores),
+        good_groups=good_groups,
+        verdict=verdict_threshold((*good.scores, *left_out_scores.values()), false_alarm_rate),
         t1_pixel=FoundThreshold(good.pixels.normal_quantile(T1_QUANTILE), len(held_out), len(set(good.groups))),
         t2_pixel=t2,
         t3_image=t3,

@@ -1,0 +1,145 @@
+"""INT8 as explicit Q/DQ in ONNX Runtime's dialect (DESIGN 5).
+
+uint8 activations, symmetric int8 weights per output channel, int32 bias at scale input x weight: only so does ONNX Runtime
+fuse each convolution, with its bias and ReLU, into one integer kernel. Affine quantisation after Jacob et al., "Quantization
+and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from edgeleather.arrays import AnyArray, Float32Array
+from edgeleather.calibration.quantised_layers import quantised_layers
+from edgeleather.calibration.ranges import TensorRange
+
+_UINT8_STEPS, _INT8_MAX = 255, 127
+
+
+def to_onnxruntime_int8(model: ModelProto, ranges: Mapping[str, TensorRange]) -> ModelProto:
+    """The fp32 model with Q/DQ pairs around its networks' layers; `ranges` has one for each of `quantised_layers().tensors`."""
+    chosen = quantised_layers(model)
+    writer = _Writer(model)
+    for name in chosen.tensors:
+        writer.add_activation(name, ranges[chosen.same_range.get(name, name)])
+    return writer.write(set(chosen.layers))
+
+
+def quantised_convolution(channels: int, side: int) -> ModelProto:
+    """One 3 x 3 convolution of uint8 features [1, channels, side, side] in this dialect: what integer kernels do best."""
+    weight = np.random.default_rng(0).integers(-127, 128, (channels, channels, 3, 3)).astype(np.int8)
+    constants = {
+        "scale": np.float32(0.1),
+        "zero_point": np.uint8(0),
+        "weight": weight,
+        "weight_scale": np.full(channels, 1e-3, np.float32),
+        "weight_zero_point": np.zeros(channels, np.int8),
+    }
+    nodes = [
+        helper.make_node("DequantizeLinear", ["features", "scale", "zero_point"], ["x"]),
+        helper.make_node("DequantizeLinear", ["weight", "weight_scale", "weight_zero_point"], ["w"], axis=0),
+        helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("QuantizeLinear", ["y", "scale", "zero_point"], ["out"]),
+    ]
+    shape = [1, channels, side, side]
+    values = [helper.make_tensor_value_info(name, TensorProto.UINT8, shape) for name in ("features", "out")]
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "convolution", values[:1], values[1:], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+
+
+class _Writer:
+    def __init__(self, model: ModelProto) -> None:
+        self._model = model
+        self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._scales: dict[str, np.float32] = {}
+        self._constants: dict[str, TensorProto] = {}
+        self._weight_scales: dict[str, Float32Array] = {}
+
+    def add_activation(self, name: str, found: TensorRange) -> None:
+        """Scale and zero point of an activation; its range is widened to hold 0, which padding needs exactly."""
+        low, high = min(found.minimum, 0.0), max(found.maximum, 0.0)
+        scale = np.float32((high - low) / _UINT8_STEPS or 1.0)
+        self._scales[name] = scale
+        self._constant(f"{name}_scale", scale)
+        self._constant(f"{name}_zero_point", np.uint8(np.clip(np.rint(-low / scale), 0, _UINT8_STEPS)))
+
+    def write(self, layers: set[str]) -> ModelProto:
+        nodes: list[NodeProto] = []
+        for value in self._model.graph.input:
+            nodes += self._pair(value.name)
+        for node in self._model.graph.node:
+            copy = NodeProto()
+            copy.CopyFrom(node)
+            if node.output[0] in layers and node.op_type == "Conv":
+                nodes += self._weighted(copy)
+            else:
+                copy.input[:] = [self._read_as(name) for name in node.input]
+            nodes.append(copy)
+            nodes += [pair for name in node.output for pair in self._pair(name)]
+        quantised = ModelProto()
+        quantised.CopyFrom(self._model)
+        del quantised.graph.node[:], quantised.graph.initializer[:], quantised.graph.value_info[:]
+        quantised.graph.node.extend(nodes)
+        used = {name for node in nodes for name in node.input}
+        quantised.graph.initializer.extend(
+            tensor for name, tensor in (self._weights | self._constants).items() if name in used
+        )
+        return quantised
+
+    def _pair(self, name: str) -> list[NodeProto]:
+        """Q and DQ behind a quantised activation; every reader reads what comes out of them."""
+        if name not in self._scales:
+            return []
+        parameters = [f"{name}_scale", f"{name}_zero_point"]
+        return [
+            helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}_quantized"], f"{name}_Q"),
+            helper.make_node(
+                "DequantizeLinear", [f"{name}_quantized", *parameters], [self._read_as(name)], f"{name}_DQ"
+            ),
+        ]
+
+    def _read_as(self, name: str) -> str:
+        return f"{name}_dequantized" if name in self._scales else name
+
+    def _weighted(self, node: NodeProto) -> list[NodeProto]:
+        """DQ nodes of a convolution's weight and bias; the node is changed to read them."""
+        source, weight, *bias = node.input
+        nodes = []
+        if weight not in self._weight_scales:
+            nodes.append(self._quantise_weight(weight))
+        node.input[0], node.input[1] = self._read_as(source), f"{weight}_dequantized"
+        if bias:
+            scale = self._scales[source] * self._weight_scales[weight]
+            name = f"{bias[0]}_{node.output[0]}"  # one bias may serve two inputs of different scales
+            values = np.rint(self._array(bias[0]).astype(np.float64) / scale)
+            limit = 2**31 - 1
+            self._constant(f"{name}_quantized", np.clip(values, -limit, limit).astype(np.int32))
+            nodes.append(self._dequantise(name, scale, np.zeros(len(scale), np.int32)))
+            node.input[2] = f"{name}_dequantized"
+        return nodes
+
+    def _quantise_weight(self, name: str) -> NodeProto:
+        values = self._array(name)
+        largest = np.abs(values).reshape(len(values), -1).max(1)
+        scale = np.where(largest > 0, largest / _INT8_MAX, 1.0).astype(np.float32)
+        self._weight_scales[name] = scale
+        by_channel = scale.reshape(-1, *[1] * (values.ndim - 1))
+        rounded = np.clip(np.rint(values / by_channel), -_INT8_MAX, _INT8_MAX).astype(np.int8)
+        self._constant(f"{name}_quantized", rounded)
+        return self._dequantise(name, scale, np.zeros(len(scale), np.int8))
+
+    def _dequantise(self, name: str, scale: Float32Array, zero_point: AnyArray) -> NodeProto:
+        self._constant(f"{name}_scale", scale.astype(np.float32))
+        self._constant(f"{name}_zero_point", zero_point)
+        inputs = [f"{name}_quantized", f"{name}_scale", f"{name}_zero_point"]
+        return helper.make_node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"{name}_DQ", axis=0)
+
+    def _array(self, name: str) -> AnyArray:
+        return np.asarray(numpy_helper.to_array(self._weights[name]))
+
+    def _constant(self, name: str, value: AnyArray | np.generic) -> None:
+        self._constants[name] = numpy_helper.from_array(np.asarray(value), name)

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
+pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
+
+from edgeleather.bundle import read_bundle
+from edgeleather.calibration import calibrating
+from edgeleather.calibration.calibrating import INT8_GRAPH, calibrate_bundle
+from edgeleather.dataset.reading import read_dataset
+from edgeleather.engines.engine import load_engine
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.export.bundling import export_run
+from edgeleather.golden import replay
+from edgeleather.images import image_digest, write_image
+from edgeleather.inference import infer_frame
+
+
+@pytest.fixture
+def fp32_only(run_folder, tmp_path):
+    """A bundle that is not calibrated yet."""
+    return export_run(run_folder, tmp_path / "fresh").folder
+
+
+def test_calibration_adds_what_belongs_to_a_graph_and_changes_nothing_else(fp32_only, dataset_folder):
+    before = read_bundle(fp32_only, with_original=True)
+    made = calibrate_bundle(fp32_only, dataset_folder, images=10)
+    after = read_bundle(fp32_only, with_original=True)
+    assert after.manifest == made.manifest
+    for name, record in before.manifest.files.items():
+        assert after.manifest.files[name] == record
+    added = set(after.manifest.files) - set(before.manifest.files)
+    assert added == {INT8_GRAPH, "ranges.json", f"golden/{INT8_GRAPH}.json"}
+    assert after.default_precision == "int8" and before.default_precision == "fp32"
+    assert set(after.manifest.images.calibration) <= set(after.manifest.images.training)
+    assert len(after.manifest.images.calibration) == 10
+    assert not [path for path in fp32_only.rglob("*") if path.name.endswith(".partial")]
+    with closing(load_engine("onnxruntime", fp32_only / INT8_GRAPH, "int8")) as engine:
+        assert replay(after, engine, INT8_GRAPH).worst_deviation < 1e-6
+
+
+def test_the_choice_of_images_with_the_smaller_map_error_is_taken(bundle):
+    (record,) = bundle.manifest.calibrations
+    assert set(record.map_errors) == {"normals", "normals and synthetic defects"}
+    assert record.map_errors[record.images_show] == min(record.map_errors.values()) < 0.05
+
+
+def test_thresholds_are_refitted_on_the_int8_graph(bundle, dataset_folder):
+    fp32, int8 = bundle.thresholds_of("fp32.onnx"), bundle.thresholds_of(INT8_GRAPH)
+    held_out = [
+        sample
+        for sample in read_dataset(dataset_folder, needs="train").train_good
+        if image_digest(sample.read()) in bundle.manifest.images.threshold
+    ]
+    with closing(load_engine("onnxruntime", bundle.folder / INT8_GRAPH, "int8")) as engine:
+        scores = [infer_frame(engine, sample.read(), bundle.manifest.input_mode).score for sample in held_out]
+    assert sorted(scores) == pytest.approx(list(int8.held_out_scores), rel=1e-4)
+    assert int8.held_out_scores != fp32.held_out_scores
+    assert set(int8.left_out_scores) == set(fp32.left_out_scores) and int8.good_groups == fp32.good_groups
+    shifts = {
+        int8.left_out_scores[key] - fp32.left_out_scores[key]
+        for key in fp32.left_out_scores
+        if key in bundle.manifest.images.training
+    }
+    assert 0 < abs(min(shifts)) < 0.03 * fp32.verdict.value  # one and the same for all training pictures
+    assert max(shifts) - min(shifts) < 1e-9
+
+
+def test_ranges_are_used_again_for_the_same_graph_and_pictures(bundle_copy, dataset_folder, monkeypatch):
+    made = read_bundle(bundle_copy).manifest.files
+
+    def fail(*arguments):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(calibrating, "RangeCollector", fail)
+    assert calibrate_bundle(bundle_copy, dataset_folder).manifest.files[INT8_GRAPH] == made[INT8_GRAPH]
+    with pytest.raises(AssertionError, match="measured again"):
+        calibrate_bundle(bundle_copy, dataset_folder, images=5)
+
+
+@pytest.mark.parametrize("moment", ["files", "manifest"])
+def test_an_interrupted_calibration_leaves_a_whole_bundle(bundle_copy, dataset_folder, monkeypatch, moment):
+    from edgeleather import bundle as module
+
+    real_files, real_manifest, calls = module._write_files, module._write_manifest, []
+
+    def files(folder, contents):
+        if moment == "files":
+            (folder / INT8_GRAPH).write_bytes(b"half")
+            raise KeyboardInterrupt
+        return real_files(folder, contents)
+
+    def manifest(folder, record):
+        calls.append(record)
+        if moment == "manifest" and len(calls) == 2:
+            raise KeyboardInterrupt
+        return real_manifest(folder, record)
+
+    monkeypatch.setattr(module, "_write_files", files)
+    monkeypatch.setattr(module, "_write_manifest", manifest)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate_bundle(bundle_copy, dataset_folder, images=5)
+    left = read_bundle(bundle_copy, with_original=True)
+    assert left.default_precision == "fp32" and [t.graph for t in left.manifest.thresholds] == ["fp32.onnx"]
+    monkeypatch.undo()
+    assert calibrate_bundle(bundle_copy, dataset_folder, images=5).default_precision == "int8"
+
+
+def constant(folder):
+    for path in (folder / "train" / "good").glob("*.png"):
+        write_image(path, np.full((64, 64, 3), 90, np.uint8))
+    shutil.rmtree(folder / "test")
+
+
+def empty(folder):
+    for path in (folder / "train" / "good").glob("*.png"):
+        path.unlink()
+
+
+def unreadable(folder):
+    sorted((folder / "train" / "good").glob("*.png"))[3].write_bytes(b"no picture")
+
+
+def others(folder):
+    rng = np.random.default_rng(0)
+    for path in (folder / "train" / "good").glob("*.png"):
+        write_image(path, rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (empty, "expected good pictures|found none|no good picture"),
+        (unreadable, r"00\d\.png: .*(decode|picture)"),
+        (constant, "every picture is of one colour"),
+        (others, "expected the 16 pictures that this bundle used for training, found 0"),
+    ],
+)
+def test_bad_calibration_pictures_are_one_clear_error_and_change_nothing(
+    bundle_copy, dataset_folder, tmp_path, spoil, message
+):
+    data = shutil.copytree(dataset_folder, tmp_path / "data")
+    spoil(data)
+    before = {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()}
+    with pytest.raises(EdgeLeatherError, match=message):
+        calibrate_bundle(bundle_copy, data)
+    assert before == {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()}
+
+
+def test_a_graph_of_another_bundle_beside_the_manifest_is_refused(bundle_copy, bundle_256, dataset_folder):
+    shutil.copy(bundle_256.folder / "fp32.onnx", bundle_copy / "fp32.onnx")
+    with pytest.raises(EdgeLeatherError, match=r"fp32\.onnx is damaged \(its SHA-256 is not the manifest's\)"):
+        calibrate_bundle(bundle_copy, dataset_folder)
+
+
+def test_damaged_ranges_say_what_to_do(bundle_copy, dataset_folder):
+    path = bundle_copy / "ranges.json"
+    data = json.loads(path.read_text())
+    data["sets"][0]["images"] = "many"
+    path.write_text(json.dumps(data))
+    with pytest.raises(EdgeLeatherError, match=r"ranges\.json is damaged"):
+        calibrate_bundle(bundle_copy, dataset_folder)

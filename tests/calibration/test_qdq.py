@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
+torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
+
+from edgeleather.calibration.qdq import quantised_convolution, to_onnxruntime_int8  # noqa: E402
+from edgeleather.calibration.quantised_layers import NETWORKS_KEY, quantised_layers  # noqa: E402
+from edgeleather.calibration.ranges import RangeCollector  # noqa: E402
+from edgeleather.engines.onnxruntime import open_session  # noqa: E402
+from edgeleather.errors import EdgeLeatherError  # noqa: E402
+from edgeleather.export.onnx_graph import to_onnx  # noqa: E402
+from edgeleather.methods.method import build_method  # noqa: E402
+
+
+@pytest.fixture(scope="module", params=["efficientnet-lite0", "resnet18"])
+def pair(request):
+    """A random STFPM as fp32 and INT8, and the images its ranges come from."""
+    torch.manual_seed(0)
+    model = onnx.load_from_string(to_onnx(build_method("stfpm", request.param, (64, 64))))
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    collector = RangeCollector(model, quantised_layers(model).tensors)
+    collector.add(images)
+    return model, to_onnxruntime_int8(model, collector.ranges("normals").tensors), images
+
+
+def test_onnxruntime_fuses_every_layer_of_the_networks_into_an_integer_kernel(pair, tmp_path):
+    model, int8, _ = pair
+    open_session(int8.SerializeToString(), "int8", 2, saved_as=tmp_path / "optimised.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    convolutions = [layer for layer in quantised_layers(model).layers if not layer.startswith(("add", "max_pool"))]
+    # The blur's two convolutions stay float; no ReLU and no float Add of the networks is left.
+    assert kinds.count("QLinearConv") == sum(kind == "Conv" for kind in (n.op_type for n in model.graph.node)) - 2
+    assert kinds.count("Conv") + kinds.count("FusedConv") == 2 and "Relu" not in kinds
+    assert kinds.count("QLinearAdd") > 0 and len(convolutions) > 10
+
+
+def test_the_map_stays_near_and_the_contract_the_same(pair):
+    model, int8, images = pair
+    onnx.checker.check_model(int8, full_check=True)
+    answers = [open_session(m.SerializeToString(), "graph", 2).run(None, {"image": images}) for m in (model, int8)]
+    (expected, _), (got, scores) = answers
+    assert got.shape == expected.shape and got.dtype == np.float32
+    assert np.abs(got - expected).mean() < 0.05 * np.ptp(expected)
+    assert np.array_equal(scores, got.max((1, 2)))
+
+
+def test_weights_are_int8_per_channel_bias_int32_and_activations_uint8_with_an_exact_zero(pair):
+    _, int8, _ = pair
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in int8.graph.initializer}
+    producers = {name: node for node in int8.graph.node for name in node.output}
+    seen = 0
+    for node in int8.graph.node:
+        if node.op_type == "Conv" and node.input[1] in producers:
+            weight = producers[node.input[1]]
+            values, scale = arrays[weight.input[0]], arrays[weight.input[1]]
+            assert values.dtype == np.int8 and np.abs(values.astype(int)).max() <= 127 and len(scale) == len(values)
+            assert not arrays[weight.input[2]].any()
+            source = producers[node.input[0]]
+            assert arrays[source.input[2]].dtype == np.uint8
+            for bias in (producers[name] for name in node.input[2:]):
+                assert arrays[bias.input[0]].dtype == np.int32
+                assert np.allclose(arrays[bias.input[1]], arrays[source.input[1]] * scale, rtol=1e-6)
+                seen += 1
+    assert seen > 10
+
+
+def test_pixels_are_quantised_without_loss(pair):
+    _, int8, _ = pair
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in int8.graph.initializer}
+    first = next(node for node in int8.graph.node if node.op_type == "QuantizeLinear")
+    assert arrays[first.input[1]] == 1.0 and arrays[first.input[2]] == 0
+
+
+def test_pooling_does_not_requantise():
+    torch.manual_seed(0)
+    chosen = quantised_layers(onnx.load_from_string(to_onnx(build_method("stfpm", "resnet18", (64, 64)))))
+    assert len(chosen.same_range) == 2
+
+
+def test_a_graph_without_networks_is_refused(pair):
+    model, _, _ = pair
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    del other.metadata_props[:]
+    with pytest.raises(EdgeLeatherError, match="does not say which of its parts are networks"):
+        quantised_layers(other)
+    other.metadata_props.add(key=NETWORKS_KEY, value="nowhere")
+    with pytest.raises(EdgeLeatherError, match="no convolution that could be quantised"):
+        quantised_layers(other)
+
+
+def test_the_convolution_that_measures_the_peak_is_one_integer_kernel(tmp_path):
+    model = quantised_convolution(64, 16)
+    session = open_session(model.SerializeToString(), "peak", 2, saved_as=tmp_path / "optimised.onnx")
+    assert "QLinearConv" in [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    out = session.run(None, {"features": np.full((1, 64, 16, 16), 100, np.uint8)})[0]
+    assert out.shape == (1, 64, 16, 16) and out.dtype == np.uint8
