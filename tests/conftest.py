@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,26 @@ from tests.tiny import make_bundle, make_dataset
 
 REPOSITORY = Path(__file__).parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
+RTSP_PACKAGES = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+def rtsp_missing() -> str | None:
+    """Why no RTSP server can be started here, or None."""
+    check = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer;"
+    check += "Gst.init(None); assert Gst.ElementFactory.find('x264enc') and Gst.ElementFactory.find('rtph264pay')"
+    python = Path("/usr/bin/python3")
+    if python.exists() and subprocess.run([python, "-c", check], capture_output=True).returncode == 0:
+        return None
+    return f"an RTSP server needs Debian's packages {RTSP_PACKAGES}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {
         "real_data": None if REAL_DATA.is_dir() else f"the real leather images are not at {REAL_DATA}",
         "train": None if HAS_TORCH else "needs the 'train' extra (torch)",
+        "rtsp": rtsp_missing() if any(item.get_closest_marker("rtsp") for item in items) else None,
+        "camera": None if Path("/dev/video0").exists() else "no camera at /dev/video0",
         "tmpfs": None if os.name == "posix" and os.geteuid() == 0 else "mounting a tmpfs needs root",
     }
     for item in items:

@@ -29,12 +29,16 @@ def report(bundle, dataset_folder, tmp_path_factory):
 
 def test_the_report_has_a_row_an_engine_with_every_figure(report):
     data = json.loads((report / "report.json").read_text())
-    assert [(row["backend"], row["precision"]) for row in data["rows"]] == [("torch", "fp32"), ("onnxruntime", "fp32")]
+    engines = [("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")]
+    assert [(row["backend"], row["precision"]) for row in data["rows"]] == engines
     for row in data["rows"]:
         assert set(row) >= KEYS and all(row[key] is not None for key in KEYS)
         assert row["latency_p50_ms"] <= row["latency_p95_ms"] <= row["latency_p99_ms"]
         assert 20 < row["peak_rss_mb"] < 4000
-    torch_row, ort_row = data["rows"]
+    torch_row, ort_row, int8_row = data["rows"]
+    assert int8_row["size_mb"] < 0.6 * ort_row["size_mb"]
+    assert int8_row["image_auroc"] == pytest.approx(torch_row["image_auroc"], abs=0.05)
+    assert torch_row["times_torch"] == 1.0 and ort_row["times_fp32"] == 1.0
     assert torch_row["flips"] == 0 and ort_row["flips"] == 0
     assert ort_row["image_auroc"] == pytest.approx(torch_row["image_auroc"], abs=1e-3)
     assert ort_row["pixel_auroc"] == pytest.approx(torch_row["pixel_auroc"], abs=1e-3)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from edgeleather.bundle import read_bundle
+from edgeleather.engines import built
+from edgeleather.engines.built import engine_file, open_engine, signature_file
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.export.building import build_engine
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_built_engine_answers_as_its_graph_and_names_it(bundle_copy, precision):
+    bundle = read_bundle(bundle_copy)
+    with closing(open_engine(bundle, precision)) as engine:
+        expected = engine.infer(IMAGES)
+    file, outcome = build_engine(bundle_copy, "onnxruntime", precision, threads=1)
+    assert outcome.passed and outcome.frames == 8
+    assert sorted(path.name for path in file.parent.iterdir()) == sorted({file.name, signature_file(file).name})
+    with closing(open_engine(read_bundle(bundle_copy), precision)) as engine:
+        got = engine.infer(IMAGES)
+        graph = bundle.manifest.files[bundle.graph(precision)]
+        assert engine.signature.graph_sha256 == graph.sha256 and engine.signature.device == "cpu, 1 threads"
+    assert np.abs(got.maps - expected.maps).max() < 1e-3 * np.ptp(expected.maps)
+
+
+@pytest.fixture
+def with_engine(bundle_copy):
+    build_engine(bundle_copy, "onnxruntime", "fp32", None)
+    return bundle_copy
+
+
+def change(folder, edit):
+    path = signature_file(engine_file(folder, "onnxruntime", "fp32"))
+    data = json.loads(path.read_text())
+    edit(data)
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda d: d["signature"].update(graph_sha256="0" * 64), "expected an engine of graph"),
+        (lambda d: d["signature"]["versions"].update(onnxruntime="1.0"), r"of version .*, got version 1\.0"),
+        (lambda d: d.update(processor="another"), "got processor another"),
+        (lambda d: d.update(surprise=1), "unknown key 'surprise'"),
+    ],
+)
+def test_a_stale_or_foreign_engine_is_refused_with_the_rebuild_command(with_engine, edit, message):
+    change(with_engine, edit)
+    with pytest.raises(EdgeLeatherError, match=message) as caught:
+        open_engine(read_bundle(with_engine), "fp32")
+    assert "edgeleather build" in str(caught.value) and "--precision fp32" in str(caught.value)
+
+
+def test_a_damaged_engine_or_one_without_signature_is_refused(with_engine):
+    file = engine_file(with_engine, "onnxruntime", "fp32")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(EdgeLeatherError, match=r"expected an engine of file \w+\.\.\., got file"):
+        open_engine(read_bundle(with_engine), "fp32")
+    signature_file(file).unlink()
+    with pytest.raises(EdgeLeatherError, match="edgeleather build"):
+        open_engine(read_bundle(with_engine), "fp32")
+    build_engine(with_engine, "onnxruntime", "fp32", None)
+    open_engine(read_bundle(with_engine), "fp32").close()
+
+
+def test_an_engine_that_was_built_elsewhere_is_not_used(with_engine, monkeypatch):
+    monkeypatch.setattr(built.platform, "node", lambda: "another box")
+    with closing(open_engine(read_bundle(with_engine), "fp32")) as engine:
+        assert engine.signature.batch_range == (1, None)
+    assert "another-box" in str(engine_file(with_engine, "onnxruntime", "fp32"))
+
+
+def test_an_engine_that_answers_otherwise_is_not_kept(bundle_copy):
+    """A manifest whose recorded answers are another graph's: nothing of the engine stays behind."""
+    golden = bundle_copy / "golden"
+    manifest = json.loads((bundle_copy / "manifest.json").read_text())
+    answers = json.loads((golden / "fp32.onnx.json").read_text())
+    for answer in answers["answers"]:
+        answer["score"] *= 2
+    (golden / "fp32.onnx.json").write_text(json.dumps(answers))
+    from edgeleather.bundle import manifest_digest
+    from edgeleather.files import sha256_of_file
+
+    record = manifest["files"]["golden/fp32.onnx.json"]
+    record["sha256"] = sha256_of_file(golden / "fp32.onnx.json")
+    record["size_bytes"] = (golden / "fp32.onnx.json").stat().st_size
+    manifest["digest"] = manifest_digest(manifest)
+    (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(EdgeLeatherError, match="does not give the recorded answers"):
+        build_engine(bundle_copy, "onnxruntime", "fp32", None)
+    assert not [path for path in (bundle_copy / "engines").rglob("*") if path.is_file()]
+    shutil.rmtree(bundle_copy)

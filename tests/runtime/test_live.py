@@ -1,0 +1,247 @@
+"""Live sources, against a real RTSP server and a real web server."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgeleather.dataset.film import write_film
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.runtime.live import LiveSource, live_address, without_credentials
+from edgeleather.runtime.loop import run_loop
+from edgeleather.runtime.sinks import Stop
+from edgeleather.runtime.sources import open_source
+from tests.tiny import SETTINGS
+
+SERVER = Path(__file__).with_name("rtsp_server.py")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def rtsp_server(picture, port):
+    process = subprocess.Popen(
+        ["/usr/bin/python3", str(SERVER), str(picture), str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def brown_picture(tmp_path):
+    """Leather that is brown for certain: were channels exchanged, it would be blue."""
+    rng = np.random.default_rng(0)
+    picture = np.full((256, 256, 3), (40, 80, 150), np.uint8) + rng.integers(0, 12, (256, 256, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "brown.png"), picture)
+    return tmp_path / "brown.png"
+
+
+class Listener:
+    def __init__(self):
+        self.states = []
+
+    def __call__(self, state, detail):
+        self.states.append(state)
+
+
+@pytest.mark.rtsp
+def test_a_stream_gives_its_latest_frames_with_their_colours(brown_picture):
+    port, listener = free_port(), Listener()
+    with rtsp_server(brown_picture, port):
+        source = open_source(f"rtsp://127.0.0.1:{port}/leather", listener=listener)
+        frames = []
+        iterator = iter(source)
+        for frame in iterator:
+            frames.append(frame)
+            time.sleep(0.12)  # slower than the 20 frames a second that come
+            if len(frames) == 8:
+                break
+        iterator.close()
+    assert source.drop_policy == "keep_latest" and source.dropped > 0
+    numbers = [frame.index for frame in frames]
+    assert numbers == sorted(set(numbers)) and numbers[-1] > 8
+    mean_bgr = frames[-1].image.reshape(-1, 3).mean(0)
+    assert np.abs(mean_bgr - cv2.imread(str(brown_picture)).reshape(-1, 3).mean(0)).max() < 12
+    assert listener.states == ["streaming", "closed"]
+
+
+@pytest.mark.rtsp
+def test_inspect_goes_on_when_a_server_that_was_killed_is_back(bundle, brown_picture, tmp_path):
+    """Issue 3: within 5 s of the server's return; what was captured adds up."""
+    port, jsonl = free_port(), tmp_path / "records.jsonl"
+    address = f"rtsp://operator:secret@127.0.0.1:{port}/leather"
+    # The tiny bundle's model size is 64, the stream's frames are square too.
+    command = [sys.executable, "-c", "from edgeleather.cli.main import main; main()", "inspect", str(bundle.folder)]
+    options = ["--source", address, "--jsonl", str(jsonl), "--quiet", "--json"]
+
+    def records():
+        return jsonl.read_text().splitlines() if jsonl.exists() else []
+
+    def wait_for(more_than, seconds):
+        limit = time.monotonic() + seconds
+        while len(records()) <= more_than:
+            assert time.monotonic() < limit and process.poll() is None, process.communicate()
+            time.sleep(0.02)
+
+    with rtsp_server(brown_picture, port):
+        process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            wait_for(5, 20)
+        except BaseException:
+            process.kill()
+            raise
+    try:
+        time.sleep(4)
+        before = len(records())
+        with rtsp_server(brown_picture, port):
+            wait_for(before, 5)
+            wait_for(before + 5, 5)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    summary = json.loads(out)
+    assert summary["captured"] == summary["inferred"] + summary["dropped"] + summary["failed"]
+    assert summary["inferred"] == len(records()) and summary["stopped_by_signal"]
+    assert "lost: " in err and "streaming again: " in err
+    assert "secret" not in err + out + jsonl.read_text()
+    assert json.loads(records()[-1])["source"] == f"rtsp://127.0.0.1:{port}/leather"
+
+
+@pytest.mark.rtsp
+def test_a_server_that_never_comes_back_is_given_up(bundle, brown_picture, tmp_path):
+    port, listener = free_port(), Listener()
+    with rtsp_server(brown_picture, port) as server:
+        source = open_source(f"rtsp://127.0.0.1:{port}/leather", None, 1.0, listener)
+        frames = iter(source)
+        next(frames)
+        server.kill()
+        started = time.monotonic()
+        with pytest.raises(EdgeLeatherError, match=r"no frame came any more .* did not come back within 1 s\. Check the ad"):
+            for _ in frames:
+                pass
+    assert time.monotonic() - started < 6
+    assert listener.states == ["streaming", "lost", "given up", "closed"]
+
+
+@pytest.mark.rtsp
+def test_a_signal_ends_the_wait_for_a_lost_stream(brown_picture):
+    port, stop = free_port(), Stop()
+    with rtsp_server(brown_picture, port) as server:
+        source = open_source(f"rtsp://127.0.0.1:{port}/leather", stop, 60.0)
+        frames = iter(source)
+        next(frames)
+        server.kill()
+        threading.Timer(1.0, stop.set).start()
+        started = time.monotonic()
+        for _ in frames:
+            pass
+    assert time.monotonic() - started < 5
+
+
+@contextmanager
+def web_server(folder):
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_film_on_a_web_server_ends_where_it_ends(tmp_path):
+    write_film(tmp_path / "film.mkv", 12, SETTINGS)
+    with web_server(tmp_path) as port:
+        source = open_source(f"http://127.0.0.1:{port}/film.mkv", reconnect_seconds=0.0)
+        frames = list(source)
+    assert len(frames) + source.dropped == 12 and frames[-1].index == 11
+    assert frames[-1].image.shape == (64, 64, 3)
+
+
+class CountingInspector:
+    """Stands where the inspector stands in the loop; the engine is not what is tested here."""
+
+    def __init__(self, after, stop):
+        self.seen, self._after, self._stop = 0, after, stop
+
+    def inspect(self, frame):
+        from edgeleather.runtime.inspector import Inspection
+
+        self.seen += 1
+        if self.seen == self._after:
+            self._stop.set()
+        time.sleep(0.01)
+        return Inspection(frame.index, 0.0, "", "good", 0.0, 1.0, 0.0, (), {}, None, None, None, None)
+
+
+def test_frames_that_wait_at_the_end_count_as_dropped(tmp_path):
+    write_film(tmp_path / "film.mkv", 60, SETTINGS)
+    with web_server(tmp_path) as port:
+        stop = Stop()
+        source = open_source(f"http://127.0.0.1:{port}/film.mkv", stop, 0.0)
+        summary = run_loop(source, CountingInspector(3, stop), [], stop)
+    assert summary.inferred == 3 and summary.captured == 3 + summary.dropped == source._captured
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("97", r"camera 97 does not open\. Cameras here"),
+        ("/dev/video97", "camera /dev/video97 does not open"),
+        ("rtsp://me:secret@127.0.0.1:9/x?token=1", r"^rtsp://127\.0\.0\.1:9/x does not open\. Check the address"),
+        ("http://127.0.0.1:9/x.mjpg", "http://127.0.0.1:9/x.mjpg does not open"),
+    ],
+)
+def test_what_is_not_there_is_one_clear_message_at_once(source, message):
+    started = time.monotonic()
+    with pytest.raises(EdgeLeatherError, match=message):
+        open_source(source)
+    assert time.monotonic() - started < 5
+
+
+def test_addresses_are_told_from_files(tmp_path):
+    assert live_address("photos/1.png") is None and live_address("") is None
+    assert live_address("0").target == 0 and live_address("/dev/video2").target == "/dev/video2"
+    assert live_address("RTSP://camera/1").backend == cv2.CAP_FFMPEG
+    assert without_credentials("rtsp://a:b@c:554/d?user=a&pass=b") == "rtsp://c:554/d"
+
+
+@pytest.mark.camera
+def test_a_camera_gives_frames():
+    source = open_source("0")
+    frames = iter(source)
+    assert isinstance(source, LiveSource) and next(frames).image.ndim == 3
+    frames.close()
+
