@@ -65,7 +65,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class HandOverMetrics:
-    """Measured when the graph was made, in ONNX Runtime, on test pictures that fitted no threshold; None where there were none."""
+    """Measured when the graph was made, in ONNX Runtime, on test pictures that fitted no threshold, or None."""
 
     graph: str
     test_images: int

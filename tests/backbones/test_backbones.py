@@ -20,7 +20,9 @@ ALL_LAYERS = {"efficientnet-lite0": tuple(EfficientNetLite0.channels), "resnet18
 @pytest.mark.parametrize("size", [64, 100])
 def test_features_have_the_channels_and_strides_of_the_table(name, size):
     backbone = build_backbone(name, ALL_LAYERS[name])
-    for layer, features in zip(ALL_LAYERS[name], backbone(torch.zeros(2, size, size, 3, dtype=torch.uint8)), strict=True):
+    for layer, features in zip(
+        ALL_LAYERS[name], backbone(torch.zeros(2, size, size, 3, dtype=torch.uint8)), strict=True
+    ):
         grid = -(-size // backbone.strides[layer])
         assert features.shape == (2, backbone.channels[layer], grid, grid), layer
 

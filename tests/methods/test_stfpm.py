@@ -6,7 +6,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.methods.moments import Moments  # noqa: E402
-from edgeleather.methods.stfpm import Stfpm, _half_squared_distance  # noqa: E402
+from edgeleather.methods.stfpm import Stfpm  # noqa: E402
+from edgeleather.methods.teacher import half_squared_distance  # noqa: E402
 
 BACKBONES = ("efficientnet-lite0", "resnet18")
 
@@ -28,13 +29,13 @@ def test_the_distance_is_that_of_unit_vectors():
     a, b = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
     unit = [torch.nn.functional.normalize(x.double()) for x in (a, b)]
     expected = 0.5 * (unit[0] - unit[1]).square().sum(1)
-    assert torch.allclose(_half_squared_distance(a, b).double(), expected, atol=1e-5)
+    assert torch.allclose(half_squared_distance(a, b).double(), expected, atol=1e-5)
 
 
 def test_vectors_of_zeros_are_at_no_distance_from_each_other():
     zero, one = torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
-    assert _half_squared_distance(zero, zero).abs().max() == 0
-    assert torch.allclose(_half_squared_distance(zero, one), torch.full((1, 2, 2), 0.5))
+    assert half_squared_distance(zero, zero).abs().max() == 0
+    assert torch.allclose(half_squared_distance(zero, one), torch.full((1, 2, 2), 0.5))
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

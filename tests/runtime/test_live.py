@@ -140,7 +140,9 @@ def test_a_server_that_never_comes_back_is_given_up(bundle, brown_picture, tmp_p
         next(frames)
         server.kill()
         started = time.monotonic()
-        with pytest.raises(EdgeLeatherError, match=r"no frame came any more .* did not come back within 1 s\. Check the ad"):
+        with pytest.raises(
+            EdgeLeatherError, match=r"no frame came any more .* did not come back within 1 s\. Check the ad"
+        ):
             for _ in frames:
                 pass
     assert time.monotonic() - started < 6
@@ -244,4 +246,3 @@ def test_a_camera_gives_frames():
     frames = iter(source)
     assert isinstance(source, LiveSource) and next(frames).image.ndim == 3
     frames.close()
-
