@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeleather.benchmarks.evaluation import evaluate, reportable_samples
 from edgeleather.benchmarks.rounds import INTEGER_PEAK
-from edgeleather.bundle import ORIGINAL_FOLDER, Bundle, read_bundle
+from edgeleather.bundle import ORIGINAL_FOLDER, Bundle, everything, read_bundle, without_original
 from edgeleather.dataset.reading import Dataset, read_dataset
 from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.errors import EdgeLeatherError
@@ -30,7 +30,7 @@ class Worker:
 
     def __init__(self, bundle: str, data: str, backend: str, precision: str, threads: int | None) -> None:
         self._dataset: Dataset = read_dataset(Path(data), needs="test")
-        self._bundle: Bundle = read_bundle(Path(bundle), with_original=backend == "torch")
+        self._bundle: Bundle = read_bundle(Path(bundle), everything if backend == "torch" else without_original)
         self._graph = self._bundle.graph(precision)
         self._engine, measured = _load(self._bundle, self._graph, backend, precision, threads)
         self._size_mb = self._bundle.manifest.files[measured].size_bytes / 1e6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import Bundle, Calibration, file_inside, read_bundle, update_bundle
+from edgeleather.bundle import Bundle, Calibration, Manifest, read_bundle, update_bundle, without_original
 from edgeleather.calibration.qdq import to_onnxruntime_int8
 from edgeleather.calibration.quantised_layers import quantised_layers
 from edgeleather.calibration.ranges import RANGES_FILE, RangeCollector, Ranges, RangeSet
@@ -21,6 +21,7 @@ from edgeleather.dataset.defects import DEFECTS, paste_defect
 from edgeleather.dataset.reading import Dataset, Sample, read_dataset
 from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.files import sha256_of_file, write_atomically
 from edgeleather.golden import answers_file, read_golden, record_answers
 from edgeleather.images import image_digest
 from edgeleather.inference import infer_frame
@@ -62,7 +63,7 @@ def calibrate_bundle(folder: Path, data: Path, images: int = DEFAULT_IMAGES) -> 
         EdgeLeatherError: the bundle is damaged, the pictures are not those that trained it, cannot be read or show nothing,
             or the bundle cannot be written. Nothing half-written stays behind.
     """
-    bundle = read_bundle(folder)
+    bundle = read_bundle(folder, _needed)
     pictures = _read_pictures(bundle, data)
     model = onnx.load(folder / FP32_GRAPH)
     ranges = _ranges(bundle, model, pictures, images)
@@ -72,11 +73,11 @@ def calibrate_bundle(folder: Path, data: Path, images: int = DEFAULT_IMAGES) -> 
         candidates: dict[str, bytes] = {found.shows: _quantise(model, found) for found in ranges.sets}
         errors: dict[str, float] = {}
         for shows, content in candidates.items():
-            int8.write_bytes(content)
+            write_atomically(int8, content)
             with closing(_engine(int8, "int8")) as engine:
                 errors[shows] = _map_error(original, engine, shown)
         best = min(errors, key=lambda shows: errors[shows])
-        int8.write_bytes(candidates[best])
+        write_atomically(int8, candidates[best])
         with closing(_engine(int8, "int8")) as engine:
             thresholds = _thresholds(bundle, original, engine, pictures)
             answers = record_answers(engine, INT8_GRAPH, read_golden(bundle))
@@ -100,6 +101,12 @@ def calibrate_bundle(folder: Path, data: Path, images: int = DEFAULT_IMAGES) -> 
     return update_bundle(bundle, manifest, contents)
 
 
+def _needed(manifest: Manifest) -> Collection[str]:
+    """What calibration writes anew may be damaged: calibrating again is how it is mended."""
+    rewritten = (INT8_GRAPH, RANGES_FILE, answers_file(INT8_GRAPH))
+    return [name for name in without_original(manifest) if name not in rewritten]
+
+
 def _engine(graph: Path, precision: str) -> Engine:
     return load_engine("onnxruntime", graph, precision)
 
@@ -107,46 +114,60 @@ def _engine(graph: Path, precision: str) -> Engine:
 def _read_pictures(bundle: Bundle, data: Path) -> _Pictures:
     dataset = read_dataset(data, needs="train")
     by_digest: dict[str, Sample] = {}
-    shows_something = False
     for sample in track((*dataset.train_good, *dataset.test), "finding the bundle's pictures"):
-        image = sample.read()
-        shows_something = shows_something or bool((image != image[:1, :1]).any())
-        by_digest.setdefault(image_digest(image), sample)
-    if not shows_something:
-        raise EdgeLeatherError(
-            f"{data}: every picture is of one colour all over; activations measured on them say nothing. Give the "
-            "pictures of leather that trained this bundle."
-        )
+        by_digest.setdefault(image_digest(sample.read()), sample)
     return _Pictures(by_digest, dataset)
 
 
-def _ranges(bundle: Bundle, model: onnx.ModelProto, pictures: _Pictures, images: int) -> Ranges:
+def _ranges(bundle: Bundle, model: onnx.ModelProto, pictures: _Pictures, most: int) -> Ranges:
     digests = bundle.manifest.images.training
-    chosen = _taking_turns(pictures.find(digests, "training"), digests, images)
+    chosen = _taking_turns(pictures.find(digests, "training"), digests, most)
+    _check_that_they_show_something([sample for _, sample in chosen], pictures.dataset)
+    tensors = quantised_layers(model).tensors
+    used = tuple(digest for digest, _ in chosen)
     graph_sha256 = bundle.manifest.files[FP32_GRAPH].sha256
-    kept = file_inside(bundle.folder, RANGES_FILE)
-    if RANGES_FILE in bundle.manifest.files:
-        found = read_record(Ranges, kept, "Delete it and calibrate again.")
-        if (found.graph_sha256, found.image_digests) == (graph_sha256, tuple(digest for digest, _ in chosen)):
-            return found
-    collector = RangeCollector(model, quantised_layers(model).tensors)
+    if kept := _kept_ranges(bundle):
+        same = (kept.graph_sha256, kept.image_digests, kept.most_images) == (graph_sha256, used, most)
+        if same and all(set(tensors) <= found.tensors.keys() for found in kept.sets):
+            return kept
+    collector = RangeCollector(model, tensors)
     mode = bundle.manifest.input_mode
+    each = -(-most // len(chosen))  # of tiles, a picture gives so many
     rng = np.random.default_rng(5)
 
     def normals() -> Iterator[UInt8Array]:
         for _, sample in track(chosen, "calibrating on normals"):
-            yield from prepare(sample.read(), mode).images[:images]
+            yield from prepare(sample.read(), mode).images[:each]
 
     def with_defects() -> Iterator[UInt8Array]:
         for _, sample in track(chosen, "calibrating on synthetic defects"):
-            for image in prepare(sample.read(), mode).images[:images]:
+            for image in prepare(sample.read(), mode).images[:each]:
                 yield paste_defect(image, str(rng.choice(sorted(DEFECTS))), rng)[0]
 
     collector.add(normals())
     sets = [collector.ranges("normals")]
     collector.add(with_defects())
     sets.append(collector.ranges("normals and synthetic defects"))
-    return Ranges(1, graph_sha256, tuple(digest for digest, _ in chosen), tuple(sets))
+    return Ranges(1, graph_sha256, used, most, tuple(sets))
+
+
+def _kept_ranges(bundle: Bundle) -> Ranges | None:
+    """The bundle's ranges.json, or None where there is none or it is damaged: it can be measured again."""
+    record, path = bundle.manifest.files.get(RANGES_FILE), bundle.folder / RANGES_FILE
+    if record is None or not path.is_file() or sha256_of_file(path) != record.sha256:
+        return None
+    return read_record(Ranges, path, "Delete it and calibrate again.")
+
+
+def _check_that_they_show_something(samples: Sequence[Sample], dataset: Dataset) -> None:
+    for sample in samples:
+        image = sample.read()
+        if (image != image[:1, :1]).any():
+            return
+    raise EdgeLeatherError(
+        f"{dataset.root}: every calibration picture is of one colour all over; activations measured on them say nothing. "
+        "Give pictures of leather."
+    )
 
 
 def _taking_turns(samples: Sequence[Sample], digests: Sequence[str], most: int) -> list[tuple[str, Sample]]:

@@ -16,7 +16,7 @@ from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.calibration.quantised_layers import quantised_layers
 from edgeleather.calibration.ranges import TensorRange
 
-_UINT8_STEPS, _INT8_MAX = 255, 127
+_UINT8_STEPS, _INT8_MAX, _INT32_ROOM = 255, 127, 2**30
 
 
 def to_onnxruntime_int8(model: ModelProto, ranges: Mapping[str, TensorRange]) -> ModelProto:
@@ -57,7 +57,6 @@ class _Writer:
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
         self._scales: dict[str, np.float32] = {}
         self._constants: dict[str, TensorProto] = {}
-        self._weight_scales: dict[str, Float32Array] = {}
 
     def add_activation(self, name: str, found: TensorRange) -> None:
         """Scale and zero point of an activation; its range is widened to hold 0, which padding needs exactly."""
@@ -108,29 +107,24 @@ class _Writer:
     def _weighted(self, node: NodeProto) -> list[NodeProto]:
         """DQ nodes of a convolution's weight and bias; the node is changed to read them."""
         source, weight, *bias = node.input
-        nodes = []
-        if weight not in self._weight_scales:
-            nodes.append(self._quantise_weight(weight))
-        node.input[0], node.input[1] = self._read_as(source), f"{weight}_dequantized"
-        if bias:
-            scale = self._scales[source] * self._weight_scales[weight]
-            name = f"{bias[0]}_{node.output[0]}"  # one bias may serve two inputs of different scales
-            values = np.rint(self._array(bias[0]).astype(np.float64) / scale)
-            limit = 2**31 - 1
-            self._constant(f"{name}_quantized", np.clip(values, -limit, limit).astype(np.int32))
-            nodes.append(self._dequantise(name, scale, np.zeros(len(scale), np.int32)))
-            node.input[2] = f"{name}_dequantized"
-        return nodes
-
-    def _quantise_weight(self, name: str) -> NodeProto:
-        values = self._array(name)
+        values = self._array(weight)
+        offsets = self._array(bias[0]) if bias else np.zeros(len(values), np.float32)
         largest = np.abs(values).reshape(len(values), -1).max(1)
-        scale = np.where(largest > 0, largest / _INT8_MAX, 1.0).astype(np.float32)
-        self._weight_scales[name] = scale
+        # The bias counts in steps of input scale x weight scale. A channel whose weights are next to nothing would need more
+        # steps than an int32 holds: its weights, which do not matter, get a coarser scale.
+        smallest = np.abs(offsets) / (self._scales[source] * _INT32_ROOM)
+        scale = np.maximum(np.where(largest > 0, largest / _INT8_MAX, 1.0), smallest).astype(np.float32)
         by_channel = scale.reshape(-1, *[1] * (values.ndim - 1))
-        rounded = np.clip(np.rint(values / by_channel), -_INT8_MAX, _INT8_MAX).astype(np.int8)
-        self._constant(f"{name}_quantized", rounded)
-        return self._dequantise(name, scale, np.zeros(len(scale), np.int8))
+        layer = node.output[0]  # names by layer: two layers may share a weight or a bias
+        self._constant(f"{layer}_weight_quantized", np.rint(values / by_channel).astype(np.int8))
+        nodes = [self._dequantise(f"{layer}_weight", scale, np.zeros(len(scale), np.int8))]
+        node.input[0], node.input[1] = self._read_as(source), f"{layer}_weight_dequantized"
+        if bias:
+            step = self._scales[source] * scale
+            self._constant(f"{layer}_bias_quantized", np.rint(offsets.astype(np.float64) / step).astype(np.int32))
+            nodes.append(self._dequantise(f"{layer}_bias", step, np.zeros(len(step), np.int32)))
+            node.input[2] = f"{layer}_bias_dequantized"
+        return nodes
 
     def _dequantise(self, name: str, scale: Float32Array, zero_point: AnyArray) -> NodeProto:
         self._constant(f"{name}_scale", scale.astype(np.float32))

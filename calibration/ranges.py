@@ -46,6 +46,7 @@ class Ranges:
     schema: Literal[1]
     graph_sha256: str
     image_digests: tuple[str, ...]
+    most_images: int
     sets: tuple[RangeSet, ...]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from edgeleather import __version__
-from edgeleather.bundle import GRAPH_FILES, ONNXRUNTIME_GRAPHS, read_bundle
+from edgeleather.bundle import GRAPH_FILES, ONNXRUNTIME_GRAPHS, everything, read_bundle
 from edgeleather.cli.options import as_json_option, print_json, threads_option
 from edgeleather.engines.built import open_engine
 from edgeleather.golden import replay
@@ -78,7 +78,7 @@ def _part(kind: str, module: str, distribution: str, command: str) -> dict[str, 
 
 
 def _replays(folder: Path, threads: int | None) -> dict[str, Any]:
-    bundle = read_bundle(folder, with_original=True)
+    bundle = read_bundle(folder, everything)
     graphs = []
     for name in (graph for graph in ONNXRUNTIME_GRAPHS if graph in bundle.manifest.files):
         with closing(open_engine(bundle, GRAPH_FILES[name], threads)) as engine:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from edgeleather.bundle import read_bundle
+from edgeleather.bundle import for_inspection, read_bundle
 from edgeleather.cli.options import (
     FiniteFloat,
     as_json_option,
@@ -97,7 +97,7 @@ def inspect(
         false_alarm_rate=false_alarm_rate,
         threads=threads,
     )
-    inspector = Inspector(read_bundle(bundle), settings)
+    inspector = Inspector(read_bundle(bundle, for_inspection(precision)), settings)
     with contextlib.closing(inspector), stop_on_signals() as stop:
         frames = open_source(source, stop, reconnect_for, lambda *state: click.echo(": ".join(state), err=True))
         stream = sys.stderr if as_json else sys.stdout

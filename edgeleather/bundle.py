@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +108,7 @@ class Bundle:
         Raises:
             EdgeLeatherError: the bundle has none.
         """
-        name = f"int8-{backend}.onnx" if precision == "int8" else f"{precision}.onnx"
+        name = graph_file(precision, backend)
         if name not in self.manifest.files:
             have = ", ".join(sorted(n for n in GRAPH_FILES if n in self.manifest.files))
             mend = " Calibrate it with: edgeleather calibrate BUNDLE --data DATASET" if precision == "int8" else ""
@@ -117,8 +117,7 @@ class Bundle:
 
     @property
     def default_precision(self) -> str:
-        """INT8 where the bundle was calibrated, else fp32."""
-        return "int8" if "int8-onnxruntime.onnx" in self.manifest.files else "fp32"
+        return default_precision(self.manifest)
 
     def thresholds_of(self, graph: str) -> Thresholds:
         """The thresholds of a graph file.
@@ -132,8 +131,32 @@ class Bundle:
         raise EdgeLeatherError(f"{self.folder}: the manifest has no thresholds for {graph}. {_MEND}")
 
 
-def read_bundle(folder: Path, with_original: bool = False) -> Bundle:
-    """Read a bundle and verify its files' digests; those below original/ only when asked, the runtime never reads them.
+Needs = Callable[["Manifest"], Collection[str]]
+
+
+def without_original(manifest: Manifest) -> Collection[str]:
+    """All files but those that only `benchmark` reads."""
+    return [name for name in manifest.files if not name.startswith(f"{ORIGINAL_FOLDER}/")]
+
+
+def everything(manifest: Manifest) -> Collection[str]:
+    """All files."""
+    return manifest.files
+
+
+def for_inspection(precision: str | None) -> Needs:
+    """What an inspection at a precision reads (None: the bundle's default): its graph and golden frames."""
+
+    def needs(manifest: Manifest) -> Collection[str]:
+        graph = graph_file(precision or default_precision(manifest))
+        golden = [name for name in manifest.files if name.startswith("golden/") and name.endswith(".png")]
+        return {graph, f"golden/{graph}.json", *golden} & manifest.files.keys()
+
+    return needs
+
+
+def read_bundle(folder: Path, needs: Needs = without_original) -> Bundle:
+    """Read a bundle and verify the digests of the files that are needed.
 
     Raises:
         EdgeLeatherError: no bundle, another schema, unknown keys, unsafe names, missing or damaged files.
@@ -147,18 +170,11 @@ def read_bundle(folder: Path, with_original: bool = False) -> Bundle:
         raise EdgeLeatherError(
             f"{folder}: {MANIFEST_FILE} is damaged or was edited (its digest is not its own). {_MEND}"
         )
+    needed = needs(manifest)
     for name, record in manifest.files.items():
         path = file_inside(folder, name)
-        if name.startswith(f"{ORIGINAL_FOLDER}/") and not with_original:
-            continue
-        if not path.is_file():
-            raise EdgeLeatherError(f"{folder}: the manifest names {name}, but there is no such file. {_MEND}")
-        try:
-            intact = path.stat().st_size == record.size_bytes and sha256_of_file(path) == record.sha256
-        except OSError as error:
-            raise EdgeLeatherError(f"{folder}: {name} cannot be read: {error.strerror}.") from error
-        if not intact:
-            raise EdgeLeatherError(f"{folder}: {name} is damaged (its SHA-256 is not the manifest's). {_MEND}")
+        if name in needed:
+            _verify(path, name, record, folder)
     if min(manifest.input_mode.image_size_hw) < 1 or not manifest.thresholds:
         raise EdgeLeatherError(f"{folder}: the manifest has no image size or no thresholds. {_MEND}")
     for thresholds in manifest.thresholds:
@@ -169,6 +185,27 @@ def read_bundle(folder: Path, with_original: bool = False) -> Bundle:
                 f"{folder}: thresholds for {thresholds.graph}, which the bundle does not hold. {_MEND}"
             )
     return Bundle(folder, manifest)
+
+
+def _verify(path: Path, name: str, record: FileRecord, folder: Path) -> None:
+    if not path.is_file():
+        raise EdgeLeatherError(f"{folder}: the manifest names {name}, but there is no such file. {_MEND}")
+    try:
+        intact = path.stat().st_size == record.size_bytes and sha256_of_file(path) == record.sha256
+    except OSError as error:
+        raise EdgeLeatherError(f"{folder}: {name} cannot be read: {error.strerror}.") from error
+    if not intact:
+        raise EdgeLeatherError(f"{folder}: {name} is damaged (its SHA-256 is not the manifest's). {_MEND}")
+
+
+def graph_file(precision: str, backend: str = "onnxruntime") -> str:
+    """The name of the graph file of a precision and backend."""
+    return f"int8-{backend}.onnx" if precision == "int8" else f"{precision}.onnx"
+
+
+def default_precision(manifest: Manifest) -> str:
+    """INT8 where the bundle was calibrated, else fp32."""
+    return "int8" if graph_file("int8") in manifest.files else "fp32"
 
 
 def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes], overwrite: bool = False) -> Bundle:
@@ -199,30 +236,39 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]
 def update_bundle(bundle: Bundle, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
     """Add files to a bundle or replace some, and take over `manifest`, whose `files` and `digest` are filled in.
 
-    First the manifest forgets what is to be replaced, then the files are written, then the new manifest takes its place:
-    whenever this is interrupted, the folder holds a bundle that is whole.
+    All is written beside the bundle's files before any of them is touched. Then the manifest forgets what is replaced, the
+    files take their places, and last the new manifest does: whenever this ends, the folder holds a bundle that is whole.
 
     Raises:
         EdgeLeatherError: the folder cannot be written.
     """
     folder, before = bundle.folder, bundle.manifest
-    replaced = set(contents) & set(before.files)
+    kept = {name: record for name, record in before.files.items() if name not in contents}
     try:
-        if replaced:
-            without = replace(
-                before,
-                files={name: record for name, record in before.files.items() if name not in replaced},
-                thresholds=tuple(t for t in before.thresholds if t.graph not in replaced),
-                calibrations=tuple(c for c in before.calibrations if c.graph not in replaced),
-                metrics=tuple(m for m in before.metrics if m.graph not in replaced),
-            )
-            _write_manifest(folder, without)
-        records = {name: record for name, record in before.files.items() if name not in replaced}
-        return Bundle(
-            folder, _write_manifest(folder, replace(manifest, files=records | _write_files(folder, contents)))
-        )
+        staging = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=folder))
     except OSError as error:
         raise EdgeLeatherError(cannot_write(folder, error)) from error
+    try:
+        records = kept | _write_files(staging, contents)
+        if len(kept) < len(before.files):
+            without = replace(
+                before,
+                files=kept,
+                thresholds=tuple(t for t in before.thresholds if t.graph not in contents),
+                calibrations=tuple(c for c in before.calibrations if c.graph not in contents),
+                metrics=tuple(m for m in before.metrics if m.graph not in contents),
+            )
+            _write_manifest(folder, without)
+        for name in contents:
+            target = file_inside(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file_inside(staging, name).replace(target)
+            sync_folder(target.parent)
+        return Bundle(folder, _write_manifest(folder, replace(manifest, files=records)))
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(folder, error)) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, FileRecord]:
@@ -277,7 +323,12 @@ def _strangers(folder: Path) -> str:
         return f"no {MANIFEST_FILE} of EdgeLeather"
     entries = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
     names = (path.relative_to(folder).as_posix() for path in entries)
-    return next((name for name in names if name not in known and not name.startswith("engines/")), "")
+    return next((name for name in names if name not in known and not _may_be_there(name)), "")
+
+
+def _may_be_there(name: str) -> bool:
+    """What an engine build or an interrupted calibration leaves."""
+    return name.startswith("engines/") or name.split("/")[0].endswith(".partial")
 
 
 def _take_place(staging: Path, folder: Path) -> None:

@@ -40,7 +40,7 @@ from edgeleather.run import (
 )
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
-_CACHED_BYTES = 2 << 30
+_CACHED_BYTES = 1 << 30  # for each of the training and the validation part
 
 
 @dataclass
@@ -146,7 +146,7 @@ def _epochs(settings: TrainingSettings, progress: _Progress) -> Iterator[int]:
 
 
 class _Examples:
-    """A part's model images in batches, each with what the method's frozen part gives for it: computed once, kept up to 2 GiB."""
+    """A part's model images in batches, each with what the method's frozen part gives for it: computed once, kept up to 1 GiB."""
 
     def __init__(self, method: Method, images: ModelImages) -> None:
         self._method = method

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from edgeleather.bundle import read_bundle
+from edgeleather.bundle import for_inspection, read_bundle
 from edgeleather.engines.built import BuiltEngine, engine_file, signature_file
 from edgeleather.engines.engine import backend_module, load_engine
 from edgeleather.errors import EdgeLeatherError
@@ -26,28 +26,33 @@ def build_engine(folder: Path, backend: str, precision: str | None, threads: int
             or the folder cannot be written. Nothing half-written stays behind.
     """
     build: Callable[[Path, Path, int], None] = backend_module(backend).build
-    bundle = read_bundle(folder)
+    bundle = read_bundle(folder, for_inspection(precision))
     precision = precision or bundle.default_precision
     graph = bundle.graph(precision, backend)
     threads = threads or usable_cores()
-    target = engine_file(folder, backend, precision)
+    signature = signature_file(folder, backend, precision)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=target.parent))
+        signature.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=signature.parent))
     except OSError as error:
-        raise EdgeLeatherError(cannot_write(target, error)) from error
+        raise EdgeLeatherError(cannot_write(signature, error)) from error
     try:
-        made = work / target.name
+        made = work / "engine"
         build(folder / graph, made, threads)
         source = bundle.manifest.files[graph].sha256
         with closing(load_engine(backend, made, precision, threads, source)) as engine:
             outcome = require_golden(bundle, engine, graph)
-            built = BuiltEngine(1, engine.signature, threads, cpu_name(), sha256_of_file(made))
-        signature_file(target).unlink(missing_ok=True)  # an old one beside the new file would be a lie
+            digest = sha256_of_file(made)
+            built = BuiltEngine(1, engine.signature, threads, cpu_name(), digest)
+        # The signature names the file by its digest: replacing it is the one step from the old engine to the new.
+        target = engine_file(signature, digest)
         write_atomically(target, made.read_bytes())
-        write_atomically(signature_file(target), to_json(built))
+        write_atomically(signature, to_json(built))
+        for old in signature.parent.glob(f"{signature.stem}-*.engine"):
+            if old != target:
+                old.unlink(missing_ok=True)
     except OSError as error:
-        raise EdgeLeatherError(cannot_write(target, error)) from error
+        raise EdgeLeatherError(cannot_write(signature, error)) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target, outcome

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeleather.bundle import check_bundle_target, manifest_digest, read_bundle, write_bundle
+from edgeleather.bundle import check_bundle_target, everything, manifest_digest, read_bundle, write_bundle
 from edgeleather.errors import EdgeLeatherError
 
 
@@ -78,7 +78,7 @@ def test_the_runtime_does_not_read_the_original_but_benchmark_does(bundle_copy):
     (bundle_copy / "original" / "weights.safetensors").write_bytes(b"damaged")
     read_bundle(bundle_copy)
     with pytest.raises(EdgeLeatherError, match=r"original/weights\.safetensors is damaged"):
-        read_bundle(bundle_copy, with_original=True)
+        read_bundle(bundle_copy, everything)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_only_a_bundle_is_replaced_and_only_when_asked(bundle_copy, bundle, tmp_
         check_bundle_target(bundle_copy, overwrite=False)
     contents = {name: (bundle.folder / name).read_bytes() for name in bundle.manifest.files}
     write_bundle(bundle_copy, bundle.manifest, contents, overwrite=True)
-    assert read_bundle(bundle_copy, with_original=True).manifest == bundle.manifest
+    assert read_bundle(bundle_copy, everything).manifest == bundle.manifest
     assert [path.name for path in tmp_path.iterdir()] == [bundle_copy.name]
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(b"x")

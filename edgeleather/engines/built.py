@@ -29,15 +29,15 @@ class BuiltEngine:
     file_sha256: str
 
 
-def engine_file(bundle_folder: Path, backend: str, precision: str) -> Path:
-    """Where this machine's engine of a backend and precision lies, built or not."""
+def signature_file(bundle_folder: Path, backend: str, precision: str) -> Path:
+    """Where the signature of this machine's engine of a backend and precision lies, built or not."""
     machine = re.sub(r"[^A-Za-z0-9_.-]", "-", platform.node()) or "machine"
-    return bundle_folder / ENGINES_FOLDER / machine / f"{backend}-{precision}.engine"
+    return bundle_folder / ENGINES_FOLDER / machine / f"{backend}-{precision}.json"
 
 
-def signature_file(engine: Path) -> Path:
-    """Where an engine file's signature lies."""
-    return engine.with_suffix(".json")
+def engine_file(signature: Path, file_sha256: str) -> Path:
+    """The engine that a signature is of, beside it; part of its digest is in its name."""
+    return signature.with_name(f"{signature.stem}-{file_sha256[:16]}.engine")
 
 
 def open_engine(bundle: Bundle, precision: str, threads: int | None = None, backend: str = "onnxruntime") -> Engine:
@@ -50,7 +50,7 @@ def open_engine(bundle: Bundle, precision: str, threads: int | None = None, back
     built = read_built(bundle, backend, precision)
     if built is None:
         return load_engine(backend, bundle.folder / graph, precision, threads)
-    file = engine_file(bundle.folder, backend, precision)
+    file = engine_file(signature_file(bundle.folder, backend, precision), built.file_sha256)
     return load_engine(backend, file, precision, threads or built.threads, built.signature.graph_sha256)
 
 
@@ -60,14 +60,15 @@ def read_built(bundle: Bundle, backend: str, precision: str) -> BuiltEngine | No
     Raises:
         EdgeLeatherError: an engine is there that is damaged, or was built from another graph, version or processor.
     """
-    path = engine_file(bundle.folder, backend, precision)
-    if not signature_file(path).exists() and not path.exists():
+    path = signature_file(bundle.folder, backend, precision)
+    if not path.exists():
         return None
     rebuild = (
         f"Build it again with: edgeleather build {bundle.folder} --backend {backend} --precision {precision}"
         f" (or delete {path.parent})"
     )
-    built = read_record(BuiltEngine, signature_file(path), rebuild)
+    built = read_record(BuiltEngine, path, rebuild)
+    file = engine_file(path, built.file_sha256)
     signature = built.signature
     expected = {
         "graph": bundle.manifest.files[bundle.graph(precision, backend)].sha256,
@@ -79,12 +80,12 @@ def read_built(bundle: Bundle, backend: str, precision: str) -> BuiltEngine | No
         "graph": signature.graph_sha256,
         "version": signature.versions.get(backend, "none"),
         "processor": built.processor,
-        "file": sha256_of_file(path) if path.is_file() else "no such file",
+        "file": sha256_of_file(file) if file.is_file() else "no such file",
     }
     for what, value in expected.items():
         if got[what] != value:
             raise EdgeLeatherError(
-                f"{path}: expected an engine of {what} {_short(value)}, got {what} {_short(got[what])}. {rebuild}"
+                f"{file}: expected an engine of {what} {_short(value)}, got {what} {_short(got[what])}. {rebuild}"
             )
     return built
 

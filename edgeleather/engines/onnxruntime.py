@@ -90,6 +90,8 @@ def open_session(
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         reason = str(error).splitlines()[0]
+        if saved_as is not None and "erializ" in reason:
+            raise EdgeLeatherError(f"cannot write the engine of {name} to {saved_as.parent}: {reason}") from error
         raise EdgeLeatherError(f"{name}: expected an ONNX graph, but ONNX Runtime says: {reason}") from error
 
 

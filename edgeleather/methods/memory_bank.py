@@ -16,6 +16,7 @@ from torch.nn import functional
 from edgeleather.backbones.loading import build_backbone, load_weights
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.methods.method import ImageSource, LeavesGroupsOut, Method
+from edgeleather.methods.moments import at_least_some
 from edgeleather.methods.smoothing import GaussianBlur
 from edgeleather.progress import track
 
@@ -130,7 +131,7 @@ class MemoryBank(Method, LeavesGroupsOut):
     def _fit(self, collected: list[Tensor], seed: int) -> None:
         patches = torch.cat(collected)
         self.channel_mean = patches.mean(0)
-        self.channel_std = patches.std(0).clamp(min=1e-6)
+        self.channel_std = at_least_some(patches.std(0))
         self.bank = coreset((patches - self.channel_mean) / self.channel_std, self.bank_patches, seed)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_SMALLEST_STD = 1e-6
+_SMALLEST_STD_OF_MEDIAN = 0.01
 
 
 class Moments:
@@ -29,7 +29,16 @@ class Moments:
 
     @property
     def std(self) -> Tensor:
-        """[c], at least 1e-6."""
+        """[c]; see `at_least_some`."""
         mean = torch.as_tensor(self._sum) / self._count
         variance = torch.as_tensor(self._squares) / self._count - mean.square()
-        return variance.clamp(min=0.0).sqrt().clamp(min=_SMALLEST_STD).float()
+        return at_least_some(variance.clamp(min=0.0).sqrt().float())
+
+
+def at_least_some(std: Tensor) -> Tensor:
+    """Channels' deviations [c], none below a hundredth of their median.
+
+    A channel that is dead on every normal picture would else, divided by next to nothing, outweigh all others the first time
+    that it says anything.
+    """
+    return std.clamp(min=max(_SMALLEST_STD_OF_MEDIAN * float(std.median()), 1e-6))

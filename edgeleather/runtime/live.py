@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import cv2
 
@@ -59,7 +60,7 @@ class LiveSource:
         self._address = address
         self._stop = stop
         self._reconnect_seconds = reconnect_seconds
-        self._listener = listener
+        self._tell = listener
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._latest: Frame | None = None
@@ -100,23 +101,51 @@ class LiveSource:
 
     def _work(self) -> None:
         """Runs on the capture thread, which alone touches the device."""
-        self._listener("streaming", self._address.name)
+        try:
+            self._capture_until_the_end()
+        except (
+            Exception
+        ) as error:  # whatever a driver or decoder throws: a thread that dies silently would hang the loop
+            self._failure = f"{self._address.name}: reading failed: {printable(str(error)) or type(error).__name__}"
+        finally:
+            if self._capture is not None:
+                self._capture.release()
+            with self._changed:
+                self._over = True
+                self._changed.notify()
+
+    def _capture_until_the_end(self) -> None:
+        last_frame = time.monotonic()
+        is_lost = False
         while not self._closing.is_set() and self._capture is not None:
             started = time.perf_counter()
             read, image = self._capture.read()
             if read:
+                if is_lost or not self._captured:
+                    self._listener("streaming again" if is_lost else "streaming", self._address.name)
+                is_lost, last_frame = False, time.monotonic()
                 self._keep(image, 1e3 * (time.perf_counter() - started))
                 continue
             self._capture.release()
-            is_at_its_end = (
-                self.total is not None and self._captured >= self.total - 1
-            )  # a film that a web server gives
-            self._capture = None if self._closing.is_set() or is_at_its_end else self._open_again()
-        if self._capture is not None:
-            self._capture.release()
-        with self._changed:
-            self._over = True
-            self._changed.notify()
+            self._capture = None
+            if self._closing.is_set() or self._is_a_film_at_its_end():
+                return
+            if not is_lost:
+                what = f"no frame came any more after {self._captured}; trying again for {self._reconnect_seconds:g} s"
+                self._listener("lost", f"{self._address.name}: {what}")
+            is_lost = True
+            self._capture = self._open_again(last_frame + self._reconnect_seconds)
+
+    def _is_a_film_at_its_end(self) -> bool:
+        """What tells its length is a film that a web server gives; it is never begun again."""
+        if self.total is None:
+            return False
+        if self._captured < self.total - 1 - self.total // 100:
+            self._failure = (
+                f"{self._address.name}: the film ended after {self._captured} of {self.total} frames; it is damaged, or the "
+                "connection broke."
+            )
+        return True
 
     def _keep(self, image: AnyArray, capture_ms: float) -> None:
         with self._changed:
@@ -127,26 +156,31 @@ class LiveSource:
             self._captured += 1
             self._changed.notify()
 
-    def _open_again(self) -> cv2.VideoCapture | None:
-        lost = time.monotonic()
-        reason = f"{self._address.name}: no frame came any more after {self._captured}"
-        self._listener("lost", f"{reason}; trying again for {self._reconnect_seconds:g} s")
+    def _open_again(self, until: float) -> cv2.VideoCapture | None:
+        """Open it again until the time (monotonic, in seconds) from which on it is given up."""
         pause = _FIRST_PAUSE_SECONDS
-        while (left := lost + self._reconnect_seconds - time.monotonic()) > 0:
+        while (left := until - time.monotonic()) > 0:
             if self._closing.wait(min(pause, left)):
                 return None
             if capture := self._open():
-                self._listener("streaming again", f"{self._address.name}, after {time.monotonic() - lost:.1f} s")
                 return capture
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         self._failure = (
-            f"{reason}, and it did not come back within {self._reconnect_seconds:g} s. {advice(self._address)}"
+            f"{self._address.name}: no frame came any more after {self._captured}, and it did not come back within "
+            f"{self._reconnect_seconds:g} s. {advice(self._address)}"
         )
         self._listener("given up", self._address.name)
         return None
 
+    def _listener(self, state: State, detail: str) -> None:
+        with contextlib.suppress(OSError):  # who listened is gone; the frames are not
+            self._tell(state, detail)
+
     def _open(self) -> cv2.VideoCapture | None:
-        capture = cv2.VideoCapture(self._address.target, self._address.backend, list(self._address.settings))
+        try:
+            capture = cv2.VideoCapture(self._address.target, self._address.backend, list(self._address.settings))
+        except cv2.error:
+            return None
         if capture.isOpened():
             return capture
         capture.release()
@@ -155,7 +189,7 @@ class LiveSource:
 
 def live_address(source: str) -> Address | None:
     """The live address that a `--source` is: a camera's index or device, or an RTSP or HTTP address; None for a file."""
-    if source.isdecimal():
+    if source.isdecimal() and len(source) < 5:
         return Address(int(source), cv2.CAP_ANY, (), f"camera {int(source)}")
     if source.startswith("/dev/video"):
         return Address(source, cv2.CAP_ANY, (), f"camera {source}")
@@ -169,15 +203,24 @@ def live_address(source: str) -> Address | None:
 
 
 def without_credentials(address: str) -> str:
-    """An address as it may be shown and recorded: without user, password and query."""
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    return printable(urlunsplit(parts._replace(netloc=host, query="", fragment="")))
+    """An address as it may be shown and recorded: without user, password and query.
+
+    By hand: a password with `/`, `?` or `#` in it, which should have been percent-encoded, must not be shown either.
+    """
+    scheme, _, rest = address.partition("://")
+    place = rest.rpartition("@")[2]
+    return printable(f"{scheme}://{re.split('[?#]', place)[0]}")
 
 
 def advice(address: Address) -> str:
     """What to do about a live source that is not there."""
     if address.backend == cv2.CAP_FFMPEG:
-        return "Check the address, its user and password, the camera's power and the network."
+        return (
+            "Check the address, its user and password (with / ? # @ written as %2F %3F %23 %40), the camera's power and the "
+            "network."
+        )
+    number = str(address.target)
+    if Path(number).exists() and number.isdecimal():
+        return f"If the file or folder {number} was meant, say ./{number}."
     here = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "none"
     return f"Cameras here: {here}. Check that it is plugged in, that no other program has it, and your right to use it."

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import closing
 
@@ -10,7 +9,7 @@ import pytest
 pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
 pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.bundle import read_bundle
+from edgeleather.bundle import everything, read_bundle
 from edgeleather.calibration import calibrating
 from edgeleather.calibration.calibrating import INT8_GRAPH, calibrate_bundle
 from edgeleather.dataset.reading import read_dataset
@@ -20,6 +19,8 @@ from edgeleather.export.bundling import export_run
 from edgeleather.golden import replay
 from edgeleather.images import image_digest, write_image
 from edgeleather.inference import infer_frame
+from edgeleather.training import train
+from tests.tiny import settings
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ def fp32_only(run_folder, tmp_path):
 
 
 def test_calibration_adds_what_belongs_to_a_graph_and_changes_nothing_else(fp32_only, dataset_folder):
-    before = read_bundle(fp32_only, with_original=True)
+    before = read_bundle(fp32_only, everything)
     made = calibrate_bundle(fp32_only, dataset_folder, images=10)
-    after = read_bundle(fp32_only, with_original=True)
+    after = read_bundle(fp32_only, everything)
     assert after.manifest == made.manifest
     for name, record in before.manifest.files.items():
         assert after.manifest.files[name] == record
@@ -92,7 +93,7 @@ def test_an_interrupted_calibration_leaves_a_whole_bundle(bundle_copy, dataset_f
 
     def files(folder, contents):
         if moment == "files":
-            (folder / INT8_GRAPH).write_bytes(b"half")
+            real_files(folder, dict(list(contents.items())[:1]))
             raise KeyboardInterrupt
         return real_files(folder, contents)
 
@@ -106,8 +107,11 @@ def test_an_interrupted_calibration_leaves_a_whole_bundle(bundle_copy, dataset_f
     monkeypatch.setattr(module, "_write_manifest", manifest)
     with pytest.raises(KeyboardInterrupt):
         calibrate_bundle(bundle_copy, dataset_folder, images=5)
-    left = read_bundle(bundle_copy, with_original=True)
-    assert left.default_precision == "fp32" and [t.graph for t in left.manifest.thresholds] == ["fp32.onnx"]
+    left = read_bundle(bundle_copy, everything)
+    # What was there before stays until all of the new is on the disk.
+    graphs = ["fp32.onnx", INT8_GRAPH] if moment == "files" else ["fp32.onnx"]
+    assert [t.graph for t in left.manifest.thresholds] == graphs
+    assert not [path for path in bundle_copy.rglob("*") if path.name.endswith(".partial")]
     monkeypatch.undo()
     assert calibrate_bundle(bundle_copy, dataset_folder, images=5).default_precision == "int8"
 
@@ -115,7 +119,6 @@ def test_an_interrupted_calibration_leaves_a_whole_bundle(bundle_copy, dataset_f
 def constant(folder):
     for path in (folder / "train" / "good").glob("*.png"):
         write_image(path, np.full((64, 64, 3), 90, np.uint8))
-    shutil.rmtree(folder / "test")
 
 
 def empty(folder):
@@ -138,7 +141,7 @@ def others(folder):
     [
         (empty, "expected good pictures|found none|no good picture"),
         (unreadable, r"00\d\.png: .*(decode|picture)"),
-        (constant, "every picture is of one colour"),
+        (constant, "expected the 16 pictures that this bundle used for training, found 0"),
         (others, "expected the 16 pictures that this bundle used for training, found 0"),
     ],
 )
@@ -159,10 +162,22 @@ def test_a_graph_of_another_bundle_beside_the_manifest_is_refused(bundle_copy, b
         calibrate_bundle(bundle_copy, dataset_folder)
 
 
-def test_damaged_ranges_say_what_to_do(bundle_copy, dataset_folder):
-    path = bundle_copy / "ranges.json"
-    data = json.loads(path.read_text())
-    data["sets"][0]["images"] = "many"
-    path.write_text(json.dumps(data))
-    with pytest.raises(EdgeLeatherError, match=r"ranges\.json is damaged"):
-        calibrate_bundle(bundle_copy, dataset_folder)
+def test_a_bundle_that_was_trained_on_nothing_is_not_calibrated(dataset_folder, tmp_path):
+    """Every training picture of one colour, which differs from picture to picture: they are found, and show nothing."""
+    data = shutil.copytree(dataset_folder, tmp_path / "data")
+    for number, path in enumerate(sorted((data / "train" / "good").glob("*.png"))):
+        write_image(path, np.full((64, 64, 3), 40 + number, np.uint8))
+    run = tmp_path / "run"
+    train(read_dataset(data, needs="train"), settings(), run)
+    bundle = export_run(run, tmp_path / "bundle")
+    with pytest.raises(EdgeLeatherError, match="every calibration picture is of one colour"):
+        calibrate_bundle(bundle.folder, data)
+
+
+@pytest.mark.parametrize("name", ["ranges.json", INT8_GRAPH, f"golden/{INT8_GRAPH}.json"])
+def test_calibrating_again_mends_what_it_writes(bundle_copy, dataset_folder, name):
+    (bundle_copy / name).write_bytes(b"damaged")
+    with pytest.raises(EdgeLeatherError, match="is damaged"):
+        read_bundle(bundle_copy)
+    calibrate_bundle(bundle_copy, dataset_folder, images=8)
+    read_bundle(bundle_copy, everything)

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.calibration.qdq import quantised_convolution, to_onnxruntime_int8  # noqa: E402
 from edgeleather.calibration.quantised_layers import NETWORKS_KEY, quantised_layers  # noqa: E402
-from edgeleather.calibration.ranges import RangeCollector  # noqa: E402
+from edgeleather.calibration.ranges import RangeCollector, TensorRange  # noqa: E402
 from edgeleather.engines.onnxruntime import open_session  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.onnx_graph import to_onnx  # noqa: E402
@@ -76,6 +76,30 @@ def test_pixels_are_quantised_without_loss(pair):
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in int8.graph.initializer}
     first = next(node for node in int8.graph.node if node.op_type == "QuantizeLinear")
     assert arrays[first.input[1]] == 1.0 and arrays[first.input[2]] == 0
+
+
+def test_a_channel_of_next_to_no_weight_keeps_its_bias():
+    """Its bias would need more steps of input scale x weight scale than an int32 holds."""
+    weight = np.zeros((2, 1, 1, 1), np.float32)
+    weight[:, 0, 0, 0] = 1.0, 1e-9
+    helper = onnx.helper
+    constants = {"net.weight": weight, "net.bias": np.array([0.25, 0.5], np.float32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "net.weight", "net.bias"], ["y"]),
+            helper.make_node("Identity", ["y"], ["out"]),
+        ],
+        "one",
+        [helper.make_tensor_value_info("x", 1, [1, 1, 4, 4])],
+        [helper.make_tensor_value_info("out", 1, [1, 2, 4, 4])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    model.metadata_props.add(key=NETWORKS_KEY, value="net")
+    ranges = {"x": TensorRange(0, 1, 1, 0, (1,)), "y": TensorRange(0, 1.25, 1, 0, (1,))}
+    session = open_session(to_onnxruntime_int8(model, ranges).SerializeToString(), "one", 1)
+    out = session.run(None, {"x": np.full((1, 1, 4, 4), 1.0, np.float32)})[0]
+    assert np.abs(out[0, :, 0, 0] - (1.25, 0.5)).max() < 0.01
 
 
 def test_pooling_does_not_requantise():

@@ -124,11 +124,14 @@ def test_inspect_goes_on_when_a_server_that_was_killed_is_back(bundle, brown_pic
         process.kill()
     assert process.returncode == 0, err
     summary = json.loads(out)
+    last = json.loads(records()[-1])
     assert summary["captured"] == summary["inferred"] + summary["dropped"] + summary["failed"]
+    # A frame's number counts what was captured, in another place than the summary does.
+    assert last["frame"] < summary["captured"] <= last["frame"] + 3
     assert summary["inferred"] == len(records()) and summary["stopped_by_signal"]
     assert "lost: " in err and "streaming again: " in err
     assert "secret" not in err + out + jsonl.read_text()
-    assert json.loads(records()[-1])["source"] == f"rtsp://127.0.0.1:{port}/leather"
+    assert last["source"] == f"rtsp://127.0.0.1:{port}/leather"
 
 
 @pytest.mark.rtsp
@@ -192,6 +195,65 @@ def test_a_film_on_a_web_server_ends_where_it_ends(tmp_path):
     assert frames[-1].image.shape == (64, 64, 3)
 
 
+def test_a_film_that_is_cut_off_is_an_error_and_is_not_begun_again(tmp_path):
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
+    for seed in range(60):
+        writer.write(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with web_server(tmp_path) as port, pytest.raises(EdgeLeatherError, match="of 60 frames; it is damaged, or"):
+        for frame in open_source(f"http://127.0.0.1:{port}/film.avi", None, 5.0):
+            assert frame.index < 60
+
+
+def test_who_stops_listening_does_not_stop_the_frames(tmp_path):
+    write_film(tmp_path / "film.mkv", 12, SETTINGS)
+
+    def broken(state, detail):
+        raise BrokenPipeError
+
+    with web_server(tmp_path) as port:
+        source = open_source(f"http://127.0.0.1:{port}/film.mkv", None, 0.0, broken)
+        assert len(list(source)) + source.dropped == 12
+
+
+class OpensAndGivesNothing:
+    """A device that opens each time, and whose every read fails: what some cameras do without their cable."""
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, what):
+        return -1
+
+    def read(self):
+        return False, None
+
+    def release(self):
+        pass
+
+
+def test_a_source_that_opens_and_gives_nothing_is_given_up_in_time(monkeypatch):
+    listener = Listener()
+    monkeypatch.setattr(LiveSource, "_open", lambda self: OpensAndGivesNothing())
+    source = open_source("rtsp://127.0.0.1:9/x", None, 1.0, listener)
+    started = time.monotonic()
+    with pytest.raises(EdgeLeatherError, match="no frame came any more after 0, and it did not come back within 1 s"):
+        list(source)
+    assert 0.9 < time.monotonic() - started < 3 and listener.states == ["lost", "given up", "closed"]
+
+
+def test_a_driver_that_throws_is_an_error_and_no_hang(monkeypatch):
+    class Throws(OpensAndGivesNothing):
+        def read(self):
+            raise cv2.error("the driver broke")
+
+    monkeypatch.setattr(LiveSource, "_open", lambda self: Throws())
+    with pytest.raises(EdgeLeatherError, match="reading failed: the driver broke"):
+        list(open_source("0"))
+
+
 class CountingInspector:
     """Stands where the inspector stands in the loop; the engine is not what is tested here."""
 
@@ -224,6 +286,10 @@ def test_frames_that_wait_at_the_end_count_as_dropped(tmp_path):
         ("/dev/video97", "camera /dev/video97 does not open"),
         ("rtsp://me:secret@127.0.0.1:9/x?token=1", r"^rtsp://127\.0\.0\.1:9/x does not open\. Check the address"),
         ("http://127.0.0.1:9/x.mjpg", "http://127.0.0.1:9/x.mjpg does not open"),
+        ("rtsp://[bad", r"rtsp://\[bad does not open"),
+        ("rtsp://me:pa/ss@127.0.0.1:9/x", r"^rtsp://127\.0\.0\.1:9/x does not open"),
+        ("rtsp://me:p#s?s@127.0.0.1:9/x", r"^rtsp://127\.0\.0\.1:9/x does not open"),
+        ("99999999999999", "found nothing there"),
     ],
 )
 def test_what_is_not_there_is_one_clear_message_at_once(source, message):
