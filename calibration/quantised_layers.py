@@ -27,7 +27,7 @@ class QuantisedLayers:
 
 
 def quantised_layers(model: ModelProto) -> QuantisedLayers:
-    """Choose the convolutions of the method's networks and what lies between them: ReLU, residual sums, max pooling.
+    """Choose the convolutions of the method's networks and what lies between them: ReLU, sums, pooling, joining, enlarging.
 
     Everything else, above all distances and the map's own arithmetic, stays float (DESIGN 5).
 
@@ -53,23 +53,39 @@ def quantised_layers(model: ModelProto) -> QuantisedLayers:
             return str(readers[0].output[0])
         return str(name)
 
+    def feeds_a_layer(node: NodeProto) -> bool:
+        readers = consumers.get(node.output[0], [])
+        return any(r.op_type in _WEIGHTED and r.input[1] in weights for r in readers)
+
     for node in model.graph.node:
         if node.op_type in _WEIGHTED and node.input[1] in weights:
-            inputs = [node.input[0]]
-        elif node.op_type == "Add" and all(name in tensors for name in node.input):
-            inputs = []
-        elif node.op_type == "MaxPool" and node.input[0] in tensors:
+            tensors[node.input[0]] = None
+        elif node.op_type in ("MaxPool", "Resize"):
+            if not (_repeats_values(node) and node.input[0] in tensors and feeds_a_layer(node)):
+                continue
             same_range[node.output[0]] = same_range.get(node.input[0], node.input[0])
-            inputs = []
+        elif node.op_type in ("Add", "Concat"):
+            # Sums in the map's own arithmetic read tensors that are not quantised; joined features only pay before a layer.
+            if not all(name in tensors for name in node.input) or (
+                node.op_type == "Concat" and not feeds_a_layer(node)
+            ):
+                continue
         else:
             continue
         layers.append(node.output[0])
-        tensors |= dict.fromkeys([*inputs, end_of(node)])
+        tensors[end_of(node)] = None
     if not layers:
         raise EdgeLeatherError("this graph has no convolution that could be quantised.")
     doubled = [name for name, count in Counter(layers).items() if count > 1]
     assert not doubled, doubled
     return QuantisedLayers(tuple(layers), tuple(name for name in tensors if name not in outputs), same_range)
+
+
+def _repeats_values(node: NodeProto) -> bool:
+    """Whether an operator only picks or repeats values of its input, so that the output has the input's range."""
+    if node.op_type == "Resize":
+        return any(a.name == "mode" and a.s == b"nearest" for a in node.attribute)
+    return bool(node.op_type == "MaxPool")
 
 
 def networks(model: ModelProto) -> tuple[str, ...]:

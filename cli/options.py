@@ -85,20 +85,28 @@ class TrainingChoices:
     """What a user chose of a training with the options below; None leaves it to the method or the pictures."""
 
     method: str
-    backbone: str = "efficientnet-lite0"
+    preset: str = "edge"
+    backbone: str | None = None
     weights: str = "imagenet"
     image_size: int | None = None
     input_kind: str | None = None
     fit: str | None = None
     epochs: int | None = None
     learning_rate: float | None = None
-    patience: int = 20
+    patience: int | None = None
     seed: int = 0
 
 
 _TRAINING_OPTIONS = (
     click.option("--method", required=True, help="memory-bank or stfpm"),
-    click.option("--backbone", default="efficientnet-lite0", show_default=True, help="efficientnet-lite0 or resnet18"),
+    click.option(
+        "--preset",
+        type=click.Choice(["edge", "paper"]),
+        default="edge",
+        show_default=True,
+        help="What is taken where nothing else is said: for a small machine, or as in the seed paper (hours; ResNet18).",
+    ),
+    click.option("--backbone", default=None, help="efficientnet-lite0 or resnet18  [default: the preset's]"),
     click.option(
         "--weights", default="imagenet", show_default=True, help="Of the backbone: imagenet, random, or a file."
     ),
@@ -110,14 +118,13 @@ _TRAINING_OPTIONS = (
     ),
     input_option,
     fit_options,
-    click.option("--epochs", type=click.IntRange(1), default=None, help="At most.  [default: the method's]"),
-    click.option("--learning-rate", type=FiniteFloat(0, min_open=True), default=None, help="[default: the method's]"),
+    click.option("--epochs", type=click.IntRange(1), default=None, help="At most.  [default: the preset's]"),
+    click.option("--learning-rate", type=FiniteFloat(0, min_open=True), default=None, help="[default: the preset's]"),
     click.option(
         "--patience",
         type=click.IntRange(1),
-        default=20,
-        show_default=True,
-        help="Stop after so many epochs without a better validation loss.",
+        default=None,
+        help="Stop after so many epochs without a better validation loss.  [default: the preset's]",
     ),
     seed_option,
 )

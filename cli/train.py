@@ -16,7 +16,7 @@ from edgeleather.cli.options import (
     print_json,
     training_options,
 )
-from edgeleather.errors import MissingPartError
+from edgeleather.errors import EdgeLeatherError, MissingPartError
 from edgeleather.machine import is_installed
 
 if TYPE_CHECKING:
@@ -55,11 +55,14 @@ def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
     require_train_extra()
     from edgeleather.dataset.loading import choose_input_mode
     from edgeleather.dataset.reading import read_dataset
-    from edgeleather.methods.method import method_class
+    from edgeleather.methods.method import NO_BACKBONE, method_class
     from edgeleather.run import TrainingSettings
     from edgeleather.training import train as train_method
 
-    chosen = method_class(training.method)
+    preset = method_class(training.method).presets[training.preset]
+    backbone = training.backbone or preset.backbone
+    if preset.backbone == NO_BACKBONE and backbone != NO_BACKBONE:
+        raise EdgeLeatherError(f"{training.method} has no backbone: leave --backbone away.")
     pictures = read_dataset(dataset, needs="train")
     kind: Literal["resize", "tiles"] = "tiles" if training.input_kind == "tiles" else "resize"
     mode = choose_input_mode(
@@ -67,12 +70,14 @@ def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
     )
     settings = TrainingSettings(
         method=training.method,
-        backbone=training.backbone,
-        weights=training.weights,
+        preset=training.preset,
+        backbone=backbone,
+        weights=training.weights if backbone != NO_BACKBONE else "none",
         input_mode=mode,
-        epochs=training.epochs or chosen.default_epochs,
-        learning_rate=training.learning_rate or chosen.default_learning_rate,
-        patience_epochs=training.patience,
+        epochs=training.epochs or preset.epochs,
+        learning_rate=training.learning_rate or preset.learning_rate,
+        batch_images=preset.batch_images,
+        patience_epochs=training.patience or preset.patience_epochs,
         seed=training.seed,
     )
     return train_method(pictures, settings, out)

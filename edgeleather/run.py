@@ -16,14 +16,16 @@ WEIGHTS_FILE = "weights.safetensors"
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a user chooses of a training; `epochs` and `learning_rate` are the method's own where not chosen."""
+    """What a user chooses of a training; where nothing was chosen it is the preset's."""
 
     method: str
+    preset: str
     backbone: str
     weights: str
     input_mode: InputMode
     epochs: int
     learning_rate: float
+    batch_images: int
     patience_epochs: int
     seed: int
 
@@ -70,7 +72,7 @@ class LeftOutScore:
 class Run:
     """Everything about a training: settings, pictures, versions, losses. Losses are of epoch 1 to the last one run."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     created_at: str
     edgeleather: str
     settings: TrainingSettings

@@ -40,6 +40,7 @@ from edgeleather.run import (
 )
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+_SCORED_IMAGES = 8  # at a time; scores do not depend on it
 _CACHED_BYTES = 1 << 30  # for each of the training and the validation part
 
 
@@ -84,11 +85,10 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     fingerprint = _fingerprint(settings, splits)
     examples, unseen = _Examples(method, training), _Examples(method, validation)
     progress = _resume(out, fingerprint, method, optimizer)
+    size = settings.batch_images
     if not progress.losses:
         with torch.no_grad():
-            method.begin(
-                track(examples.batches(method.batch_images), "first look", -(-len(training) // method.batch_images))
-            )
+            method.begin(track(examples.batches(size), "first look", -(-len(training) // size)))
     for epoch in _epochs(settings, progress):
         started = time.perf_counter()
         losses = _one_epoch(method, optimizer, examples, unseen, epoch, settings)
@@ -99,8 +99,10 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
             break
     left_out = _scores_left_out(method, {"training": training, "validation": validation}, settings.seed)
     method.load_state(progress.best_state)
+    with torch.no_grad():
+        method.eval().finish(track(examples.batches(size), "last look", -(-len(training) // size)))
     run = Run(
-        schema=1,
+        schema=2,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeleather=version("edgeleather"),
         settings=settings,
@@ -193,8 +195,9 @@ def _one_epoch(
         order = sorted(order)
     method.train()
     total, seen = 0.0, 0
-    batches = training.batches(method.batch_images, order)
-    for batch, frozen in track(batches, f"epoch {epoch}", -(-len(training) // method.batch_images)):
+    size = settings.batch_images
+    batches = training.batches(size, order)
+    for batch, frozen in track(batches, f"epoch {epoch}", -(-len(training) // size)):
         with torch.set_grad_enabled(optimizer is not None):
             loss = method.training_step(batch, frozen)
         if loss is not None and optimizer is not None:
@@ -207,16 +210,13 @@ def _one_epoch(
             optimizer.step()
             total, seen = total + loss.item() * len(batch), seen + len(batch)
     method.end_epoch(settings.seed)
-    return EpochLosses(epoch, total / seen if seen else None, _validation_loss(method, validation))
+    return EpochLosses(epoch, total / seen if seen else None, _validation_loss(method, validation, size))
 
 
-def _validation_loss(method: Method, validation: _Examples) -> float:
+def _validation_loss(method: Method, validation: _Examples, size: int) -> float:
     method.eval()
     with torch.inference_mode():
-        sums = [
-            method.validation_loss(batch, frozen).item() * len(batch)
-            for batch, frozen in validation.batches(method.batch_images)
-        ]
+        sums = [method.validation_loss(batch, frozen).item() * len(batch) for batch, frozen in validation.batches(size)]
     return sum(sums) / len(validation)
 
 
@@ -237,13 +237,13 @@ def _scores_left_out(method: Method, parts: dict[str, ModelImages], seed: int) -
     groups = {record.group: training.of_group(record.group) for record in training.records}
 
     def source(indices: list[int]) -> ImageSource:
-        return lambda: map(torch.from_numpy, training.batches(method.batch_images, indices))
+        return lambda: map(torch.from_numpy, training.batches(_SCORED_IMAGES, indices))
 
     sources = {group: source(indices) for group, indices in sorted(groups.items())}
     with torch.inference_mode():
         by_group = method.scores_left_out(sources, seed)
         held_out = [
-            float(s) for batch in validation.batches(method.batch_images) for s in method(torch.from_numpy(batch))[1]
+            float(s) for batch in validation.batches(_SCORED_IMAGES) for s in method(torch.from_numpy(batch))[1]
         ]
     scores = [
         LeftOutScore(record.name, record.group, score) for record, score in _per_image(training, groups, by_group)

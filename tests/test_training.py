@@ -22,8 +22,6 @@ from tests.tiny import settings  # noqa: E402
 class TinyAutoencoder(Method):
     """Learns to repeat a shrunken picture; real gradients, a second an epoch at most."""
 
-    default_epochs = 4
-    default_learning_rate = 0.01
     stop_after = None  # epoch at whose end the power fails
 
     def __init__(self, backbone, image_size_hw):

@@ -37,6 +37,8 @@ def settings(**changes: object):  # type: ignore[no-untyped-def]
 
     chosen: dict[str, object] = {
         "method": "memory-bank",
+        "preset": "edge",
+        "batch_images": 8,
         "backbone": "efficientnet-lite0",
         "weights": "imagenet",
         "input_mode": MODE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from edgeleather.backbones.loading import build_backbone, load_weights
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.methods.method import ImageSource, LeavesGroupsOut, Method
+from edgeleather.methods.method import ImageSource, LeavesGroupsOut, Method, Preset
 from edgeleather.methods.moments import at_least_some
 from edgeleather.methods.smoothing import GaussianBlur
 from edgeleather.progress import track
@@ -25,6 +26,7 @@ BANK_PATCHES = 1024
 _CANDIDATE_PATCHES = 30_000  # of all training patches: the greedy choice costs this times the bank's size
 _PROJECTED_CHANNELS = 64
 _MAX_REFITS = 40
+_NO_DISTANCE = 0.01
 
 
 class MemoryBank(Method, LeavesGroupsOut):
@@ -34,9 +36,11 @@ class MemoryBank(Method, LeavesGroupsOut):
     vary more, towards each other. Pooled without that, they are the most novel patches of every normal picture.
     """
 
-    default_epochs = 1
-    default_learning_rate = 0.0
-    networks = ("backbone",)
+    presets: ClassVar = {
+        "edge": Preset("efficientnet-lite0", epochs=1, learning_rate=0.0, batch_images=8),
+        "paper": Preset("resnet18", epochs=1, learning_rate=0.0, batch_images=8),
+    }
+    networks: ClassVar = ("backbone",)
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int], bank_patches: int = BANK_PATCHES) -> None:
         super().__init__(backbone, image_size_hw)
@@ -80,7 +84,8 @@ class MemoryBank(Method, LeavesGroupsOut):
         # their number; rounding can push the difference below 0, where the square root has no value.
         closeness = torch.amax(torch.matmul(patches, 2.0 * self.bank.T) - self.bank.square().sum(1), dim=2)
         squared = (patches.square().sum(2) - closeness) / self.bank.shape[1]
-        return squared.clamp(min=0.0).sqrt().view(batch, height, width)
+        # The root of a difference that rounding alone left would be a thousand times that rounding; 0.01 is no distance.
+        return (squared.clamp(min=0.0) + _NO_DISTANCE**2).sqrt().view(batch, height, width)
 
     def anomaly_map(self, image: Tensor) -> Tensor:
         distances = self.patch_distances(image).unsqueeze(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,19 @@ METHODS = {
     "stfpm": "edgeleather.methods.stfpm:Stfpm",
 }
 
+NO_BACKBONE = "none"
 ImageSource = Callable[[], Iterable[Tensor]]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a training takes where the user says nothing else; `backbone` is "none" for a method without one."""
+
+    backbone: str
+    epochs: int
+    learning_rate: float
+    batch_images: int
+    patience_epochs: int = 20
 
 
 class Method(nn.Module, ABC):
@@ -27,11 +41,9 @@ class Method(nn.Module, ABC):
     `frozen_features` gave for those images: it is computed once and kept.
     """
 
-    networks: tuple[str, ...]  # submodules whose layers INT8 may quantise; everything else stays float
+    networks: ClassVar[tuple[str, ...]]  # submodules whose layers INT8 may quantise; everything else stays float
 
-    default_epochs: int
-    default_learning_rate: float
-    batch_images: int = 8
+    presets: ClassVar[Mapping[str, Preset]]  # "edge", the default, and "paper": Soares et al. 2023, section 3.4
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int]) -> None:
         super().__init__()
@@ -67,6 +79,9 @@ class Method(nn.Module, ABC):
 
     def end_epoch(self, seed: int) -> None:
         """Called after the last batch of an epoch."""
+
+    def finish(self, batches: Iterable[tuple[Tensor, list[Tensor]]]) -> None:
+        """Called once with all training images when the best epoch's weights are back: constants to freeze."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         anomaly_map = self.anomaly_map(image)

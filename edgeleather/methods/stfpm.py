@@ -6,10 +6,13 @@ al. 2023 recommend for leather of several colours.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from edgeleather.backbones.loading import build_backbone
+from edgeleather.methods.method import Preset
 from edgeleather.methods.smoothing import GaussianBlur
 from edgeleather.methods.teacher import TeacherMethod, half_squared_distance
 
@@ -21,9 +24,11 @@ class Stfpm(TeacherMethod):
     makes it their geometric mean, and a Gaussian blur.
     """
 
-    default_epochs = 40
-    default_learning_rate = 0.1
-    networks = ("teacher", "student")
+    presets: ClassVar = {
+        "edge": Preset("efficientnet-lite0", epochs=40, learning_rate=0.1, batch_images=8),
+        "paper": Preset("resnet18", epochs=300, learning_rate=0.4, batch_images=32),  # both of Wang et al., section 4.1
+    }
+    networks: ClassVar = ("teacher", "student")
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int]) -> None:
         super().__init__(backbone, image_size_hw)

@@ -97,4 +97,4 @@ def test_a_damaged_engine_is_found_before_the_first_verdict(bundle_copy):
     manifest["digest"] = manifest_digest(manifest)
     (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(EdgeLeatherError, match="golden frames"):
-        Inspector(read_bundle(bundle_copy), InspectorSettings())
+        Inspector(read_bundle(bundle_copy), InspectorSettings(precision="fp32"))
