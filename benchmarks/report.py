@@ -17,7 +17,7 @@ from edgeleather.bundle import GRAPH_FILES, ONNXRUNTIME_GRAPHS, ORIGINAL_FOLDER,
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
 from edgeleather.machine import cpu_name, is_installed, usable_cores
-from edgeleather.run import RUN_FILE
+from edgeleather.run import RUN_FILE, read_run
 
 ROUNDS, REPEATS = 5, 20
 PICTURE_FILE = "accuracy-speed.png"
@@ -54,7 +54,8 @@ def benchmark_bundles(
     except OSError as error:
         raise EdgeLeatherError(cannot_write(out, error)) from error
     measured, peak = measure(candidates, data, rounds, repeats, threads)
-    rows = [_row(one, measured, peak) for one in measured]
+    trained = {bundle.folder: _trained(bundle) for bundle in opened}
+    rows = [trained[one.candidate.bundle] | _row(one, measured, peak) for one in measured]
     if peak is None:
         notes.append(
             "onnx is not installed here, so there is no integer floor. Get it with: pip install 'edgeleather[train]'"
@@ -148,6 +149,17 @@ def markdown(report: dict[str, Any]) -> str:
 
 def _has_original(bundle: Bundle) -> bool:
     return f"{ORIGINAL_FOLDER}/{RUN_FILE}" in bundle.manifest.files
+
+
+def _trained(bundle: Bundle) -> dict[str, Any]:
+    """What was trained and how; preset and time only where the bundle has its original."""
+    run = read_run(bundle.folder / ORIGINAL_FOLDER) if _has_original(bundle) else None
+    return {
+        "method": bundle.manifest.method,
+        "backbone": bundle.manifest.backbone,
+        "preset": run.settings.preset if run else None,
+        "training_seconds": run.training_seconds if run else None,
+    }
 
 
 def _candidates(bundle: Bundle) -> list[Candidate]:

@@ -98,7 +98,7 @@ class TrainingChoices:
 
 
 _TRAINING_OPTIONS = (
-    click.option("--method", required=True, help="memory-bank or stfpm"),
+    click.option("--method", required=True, help="memory-bank, reverse-distillation, ssim-ae or stfpm"),
     click.option(
         "--preset",
         type=click.Choice(["edge", "paper"]),

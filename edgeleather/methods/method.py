@@ -15,6 +15,8 @@ from edgeleather.errors import EdgeLeatherError
 
 METHODS = {
     "memory-bank": "edgeleather.methods.memory_bank:MemoryBank",
+    "reverse-distillation": "edgeleather.methods.reverse_distillation:ReverseDistillation",
+    "ssim-ae": "edgeleather.methods.ssim_ae:SsimAutoencoder",
     "stfpm": "edgeleather.methods.stfpm:Stfpm",
 }
 

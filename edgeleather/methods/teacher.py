@@ -66,13 +66,13 @@ def half_squared_distance(a: Tensor, b: Tensor) -> Tensor:
 
     By sums alone, since no engine needs to write the unit vectors then.
     """
-    aa, bb, ab = (_channel_sum(product) for product in (a * a, b * b, a * b))
+    aa, bb, ab = (channel_sum(product) for product in (a * a, b * b, a * b))
     per_a, per_b = (torch.rsqrt(square.clamp(min=1e-12)) for square in (aa, bb))
     distance = 0.5 * (aa * per_a * per_a + bb * per_b * per_b) - ab * per_a * per_b
     return distance.clamp(min=0.0)  # rounding can leave less
 
 
-def _channel_sum(features: Tensor) -> Tensor:
+def channel_sum(features: Tensor) -> Tensor:
     """[n, c, h, w] to [n, h, w], as a product with ones: ONNX Runtime's ReduceSum over channels takes ten times as long."""
     n, c, h, w = features.shape
     return torch.matmul(torch.ones(1, c), features.flatten(2)).view(n, h, w)

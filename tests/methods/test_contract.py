@@ -40,6 +40,8 @@ class Case:
 
 CONTRACT = (
     Case("memory-bank", epochs=1, learns=False),
+    Case("reverse-distillation", epochs=20),
+    Case("ssim-ae", epochs=20),
     Case("stfpm", epochs=30),
 )
 

@@ -1,0 +1,47 @@
+"""The README's table of results, from a report: `python -m edgeleather.benchmarks.results_table REPORT.json README.md`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+_METRICS = (("image_auroc", 3), ("pixel_auroc", 3), ("aupro", 3), ("f1", 3), ("latency_p50_ms", 1))
+
+
+def results_table(report: dict[str, Any]) -> str:
+    """A row a bundle, with fp32 and INT8 of ONNX Runtime in each cell, as Markdown."""
+    lines = [
+        "| method | backbone | preset | training | image AUROC | pixel AUROC | AUPRO | F1 | p50 ms | torch p50 ms |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    rows = {(row["bundle"], row["backend"], row["precision"]): row for row in report["rows"]}
+    for bundle in dict.fromkeys(row["bundle"] for row in report["rows"]):
+        fp32, int8 = (rows.get((bundle, "onnxruntime", precision)) for precision in ("fp32", "int8"))
+        torch = rows.get((bundle, "torch", "fp32"))
+        assert fp32 is not None
+        seconds = "-" if fp32["training_seconds"] is None else f"{fp32['training_seconds']:.0f} s"
+        cells = [f"`{fp32['method']}`", fp32["backbone"], fp32["preset"] or "-", seconds]
+        cells += [" / ".join(_number(row, key, digits) for row in (fp32, int8)) for key, digits in _METRICS]
+        cells.append(_number(torch, "latency_p50_ms", 1))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write_into(readme: str, table: str) -> str:
+    """The README's text with the table between its two marks."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def _number(row: dict[str, Any] | None, key: str, digits: int) -> str:
+    return "-" if row is None or row[key] is None else f"{row[key]:.{digits}f}"
+
+
+if __name__ == "__main__":
+    report_file, readme_file = map(Path, sys.argv[1:])
+    page = write_into(readme_file.read_text(), results_table(json.loads(report_file.read_text())))
+    readme_file.write_text(page)
