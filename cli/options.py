@@ -114,7 +114,7 @@ _TRAINING_OPTIONS = (
         "--image-size",
         type=click.IntRange(32, 2048),
         default=None,
-        help="Longer side of the model's images in pixels.  [default: the pictures' own, at most 256]",
+        help="Longer side of the model's images in pixels.  [default: the pictures' own, at most 256; preset paper: 256]",
     ),
     input_option,
     fit_options,

@@ -65,9 +65,8 @@ def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
         raise EdgeLeatherError(f"{training.method} has no backbone: leave --backbone away.")
     pictures = read_dataset(dataset, needs="train")
     kind: Literal["resize", "tiles"] = "tiles" if training.input_kind == "tiles" else "resize"
-    mode = choose_input_mode(
-        pictures.train_good, kind, training.image_size, fit_of(training.fit, training.input_kind) or "exact"
-    )
+    fit = fit_of(training.fit, training.input_kind) or "exact"
+    mode = choose_input_mode(pictures.train_good, kind, training.image_size or preset.longer_side_px, fit)
     settings = TrainingSettings(
         method=training.method,
         preset=training.preset,

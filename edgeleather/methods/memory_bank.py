@@ -38,7 +38,7 @@ class MemoryBank(Method, LeavesGroupsOut):
 
     presets: ClassVar = {
         "edge": Preset("efficientnet-lite0", epochs=1, learning_rate=0.0, batch_images=8),
-        "paper": Preset("resnet18", epochs=1, learning_rate=0.0, batch_images=8),
+        "paper": Preset("resnet18", epochs=1, learning_rate=0.0, batch_images=8, longer_side_px=256),
     }
     networks: ClassVar = ("backbone",)
 

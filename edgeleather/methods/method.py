@@ -33,6 +33,7 @@ class Preset:
     learning_rate: float
     batch_images: int
     patience_epochs: int = 20
+    longer_side_px: int | None = None  # of the model's images; None: the pictures' own, at most 256
 
 
 class Method(nn.Module, ABC):

@@ -36,9 +36,8 @@ class ReverseDistillation(TeacherMethod):
 
     presets: ClassVar = {
         "edge": Preset("efficientnet-lite0", epochs=40, learning_rate=0.002, batch_images=8),
-        "paper": Preset(
-            "resnet18", epochs=300, learning_rate=0.005, batch_images=16
-        ),  # both of Deng and Li, section 4.1
+        # Rate and batch are those of Deng and Li, section 4.1.
+        "paper": Preset("resnet18", epochs=300, learning_rate=0.005, batch_images=16, longer_side_px=256),
     }
     networks: ClassVar = ("teacher", "bottleneck", "decoder")
 

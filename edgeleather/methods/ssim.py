@@ -24,10 +24,13 @@ class Ssim(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         channels = a.shape[1]
+        # Around 0.5, where most values lie: the differences below would else be of numbers a hundred times as large.
+        a, b = a - 0.5, b - 0.5
         windowed = self._windowed(torch.cat([a, b, a * a, b * b, a * b], 1))
         mean_a, mean_b, aa, bb, ab = (windowed[:, i * channels : (i + 1) * channels] for i in range(5))
         covariance = ab - mean_a * mean_b
         variances = aa + bb - mean_a * mean_a - mean_b * mean_b
+        mean_a, mean_b = mean_a + 0.5, mean_b + 0.5
         brightness = (2 * mean_a * mean_b + _C1) / (mean_a * mean_a + mean_b * mean_b + _C1)
         similarity = (brightness * (2 * covariance + _C2) / (variances + _C2)).mean(1, keepdim=True)
         edge = self.window_px // 2

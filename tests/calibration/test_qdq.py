@@ -12,7 +12,7 @@ from edgeleather.calibration.ranges import RangeCollector, TensorRange  # noqa: 
 from edgeleather.engines.onnxruntime import open_session  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.onnx_graph import to_onnx  # noqa: E402
-from edgeleather.methods.method import build_method  # noqa: E402
+from edgeleather.methods.method import build_method, method_class  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["efficientnet-lite0", "resnet18"])
@@ -39,6 +39,34 @@ def test_onnxruntime_fuses_every_layer_of_the_networks_into_an_integer_kernel(pa
     assert kinds.count("QLinearConv") == sum(kind == "Conv" for kind in (n.op_type for n in model.graph.node)) - 2
     assert kinds.count("Conv") + kinds.count("FusedConv") == 2 and "Relu" not in kinds
     assert kinds.count("QLinearAdd") > 0 and len(convolutions) > 10
+
+
+@pytest.mark.parametrize(("name", "joined"), [("reverse-distillation", 1), ("ssim-ae", 0)])
+def test_decoders_are_integer_throughout(name, joined, tmp_path):
+    """Enlarging and joining between the convolutions too: no value goes back to float on the way."""
+    torch.manual_seed(0)
+    preset = method_class(name).presets["edge"]
+    model = onnx.load_from_string(to_onnx(build_method(name, preset.backbone, (64, 64))))
+    collector = RangeCollector(model, quantised_layers(model).tensors)
+    collector.add(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
+    int8 = to_onnxruntime_int8(model, collector.ranges("normals").tensors)
+    open_session(int8.SerializeToString(), "int8", 2, saved_as=tmp_path / "optimised.onnx")
+    graph = onnx.load(tmp_path / "optimised.onnx").graph
+    integer = {out for node in graph.node if node.op_type in ("QLinearConv", "QuantizeLinear") for out in node.output}
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("QLinearConcat") == joined
+    moved = {}
+    for node in graph.node:  # what only moves values about keeps their type
+        if node.op_type in ("Transpose", "Resize", "QLinearConcat", "QLinearAdd", "NhwcMaxPool"):
+            moved[node.output[0]] = node
+            if node.op_type != "Resize" or node.input[0] in integer:
+                integer |= set(node.output) if any(name in integer for name in node.input) else set()
+    nearest = [
+        node
+        for node in graph.node
+        if node.op_type == "Resize" and any(a.name == "mode" and a.s == b"nearest" for a in node.attribute)
+    ]
+    assert nearest and all(node.input[0] in integer for node in nearest)
 
 
 def test_the_map_stays_near_and_the_contract_the_same(pair):
