@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgeleather.errors import EdgeLeatherError
+
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 _METRICS = (("image_auroc", 3), ("pixel_auroc", 3), ("aupro", 3), ("f1", 3), ("latency_p50_ms", 1))
 
@@ -21,7 +23,8 @@ def results_table(report: dict[str, Any]) -> str:
     for bundle in dict.fromkeys(row["bundle"] for row in report["rows"]):
         fp32, int8 = (rows.get((bundle, "onnxruntime", precision)) for precision in ("fp32", "int8"))
         torch = rows.get((bundle, "torch", "fp32"))
-        assert fp32 is not None
+        if fp32 is None:
+            raise EdgeLeatherError(f"expected an ONNX Runtime fp32 row of {bundle} in the report, found none.")
         seconds = "-" if fp32["training_seconds"] is None else f"{fp32['training_seconds']:.0f} s"
         cells = [f"`{fp32['method']}`", fp32["backbone"], fp32["preset"] or "-", seconds]
         cells += [" / ".join(_number(row, key, digits) for row in (fp32, int8)) for key, digits in _METRICS]
@@ -32,8 +35,10 @@ def results_table(report: dict[str, Any]) -> str:
 
 def write_into(readme: str, table: str) -> str:
     """The README's text with the table between its two marks."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise EdgeLeatherError(f"expected a page with {BEGIN} and {END}, where the table goes; found none.")
     return f"{before}{BEGIN}\n{table}{END}{after}"
 
 
@@ -42,6 +47,8 @@ def _number(row: dict[str, Any] | None, key: str, digits: int) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("expected two files: REPORT.json README.md")
     report_file, readme_file = map(Path, sys.argv[1:])
     page = write_into(readme_file.read_text(), results_table(json.loads(report_file.read_text())))
     readme_file.write_text(page)

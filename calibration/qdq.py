@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgeleather.arrays import AnyArray, Float32Array
-from edgeleather.calibration.quantised_layers import quantised_layers
+from edgeleather.calibration.quantised_layers import ACTIVATIONS, quantised_layers
 from edgeleather.calibration.ranges import TensorRange
 
 _UINT8_STEPS, _INT8_MAX, _INT32_ROOM = 255, 127, 2**30
@@ -22,10 +22,10 @@ _UINT8_STEPS, _INT8_MAX, _INT32_ROOM = 255, 127, 2**30
 def to_onnxruntime_int8(model: ModelProto, ranges: Mapping[str, TensorRange]) -> ModelProto:
     """The fp32 model with Q/DQ pairs around its networks' layers; `ranges` has one for each of `quantised_layers().tensors`."""
     chosen = quantised_layers(model)
-    writer = _Writer(model)
+    writer = _Writer(model, set(chosen.layers))
     for name in chosen.tensors:
         writer.add_activation(name, ranges[chosen.same_range.get(name, name)])
-    return writer.write(set(chosen.layers))
+    return writer.write()
 
 
 def quantised_convolution(channels: int, side: int) -> ModelProto:
@@ -52,8 +52,13 @@ def quantised_convolution(channels: int, side: int) -> ModelProto:
 
 
 class _Writer:
-    def __init__(self, model: ModelProto) -> None:
+    def __init__(self, model: ModelProto, layers: set[str]) -> None:
         self._model = model
+        self._layers = layers
+        self._made_by_a_layer = set(layers)
+        for node in model.graph.node:
+            if node.op_type in ACTIVATIONS and node.input[0] in layers:
+                self._made_by_a_layer.add(node.output[0])
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
         self._scales: dict[str, np.float32] = {}
         self._constants: dict[str, TensorProto] = {}
@@ -66,14 +71,16 @@ class _Writer:
         self._constant(f"{name}_scale", scale)
         self._constant(f"{name}_zero_point", np.uint8(np.clip(np.rint(-low / scale), 0, _UINT8_STEPS)))
 
-    def write(self, layers: set[str]) -> ModelProto:
+    def write(self) -> ModelProto:
         nodes: list[NodeProto] = []
         for value in self._model.graph.input:
             nodes += self._pair(value.name)
         for node in self._model.graph.node:
             copy = NodeProto()
             copy.CopyFrom(node)
-            if node.output[0] in layers and node.op_type == "Conv":
+            if node.output[0] not in self._layers:
+                copy.input[:] = [self._read_by_the_map(name) for name in node.input]
+            elif node.op_type == "Conv":
                 nodes += self._weighted(copy)
             else:
                 copy.input[:] = [self._read_as(name) for name in node.input]
@@ -90,7 +97,7 @@ class _Writer:
         return quantised
 
     def _pair(self, name: str) -> list[NodeProto]:
-        """Q and DQ behind a quantised activation; every reader reads what comes out of them."""
+        """Q and DQ behind a quantised activation."""
         if name not in self._scales:
             return []
         parameters = [f"{name}_scale", f"{name}_zero_point"]
@@ -100,6 +107,10 @@ class _Writer:
                 "DequantizeLinear", [f"{name}_quantized", *parameters], [self._read_as(name)], f"{name}_DQ"
             ),
         ]
+
+    def _read_by_the_map(self, name: str) -> str:
+        """What a layer made comes out of it in 8 bits: that is the price of the integer kernel. All else the map reads whole."""
+        return self._read_as(name) if name in self._made_by_a_layer else name
 
     def _read_as(self, name: str) -> str:
         return f"{name}_dequantized" if name in self._scales else name

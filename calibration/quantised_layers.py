@@ -11,7 +11,7 @@ from edgeleather.errors import EdgeLeatherError
 
 NETWORKS_KEY = "edgeleather.networks"  # in the model's metadata: prefixes of the networks' parameter names
 _WEIGHTED = ("Conv",)
-_ACTIVATIONS = ("Relu", "Clip")
+ACTIVATIONS = ("Relu", "Clip")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def quantised_layers(model: ModelProto) -> QuantisedLayers:
         """The tensor to quantise behind a layer: its activation's output where that is all that reads it."""
         (name,) = node.output
         readers = consumers.get(name, [])
-        if len(readers) == 1 and readers[0].op_type in _ACTIVATIONS and name not in outputs:
+        if len(readers) == 1 and readers[0].op_type in ACTIVATIONS and name not in outputs:
             return str(readers[0].output[0])
         return str(name)
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edgeleather.methods.table import METHODS
 from edgeleather.preprocess import Fit
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -98,13 +99,13 @@ class TrainingChoices:
 
 
 _TRAINING_OPTIONS = (
-    click.option("--method", required=True, help="memory-bank, reverse-distillation, ssim-ae or stfpm"),
+    click.option("--method", required=True, help=", ".join(METHODS)),
     click.option(
         "--preset",
         type=click.Choice(["edge", "paper"]),
         default="edge",
         show_default=True,
-        help="What is taken where nothing else is said: for a small machine, or as in the seed paper (hours; ResNet18).",
+        help="What is taken where nothing else is said: for a small machine, or as in the seed paper (ResNet18, 300 epochs).",
     ),
     click.option("--backbone", default=None, help="efficientnet-lite0 or resnet18  [default: the preset's]"),
     click.option(

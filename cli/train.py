@@ -63,6 +63,8 @@ def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
     backbone = training.backbone or preset.backbone
     if preset.backbone == NO_BACKBONE and backbone != NO_BACKBONE:
         raise EdgeLeatherError(f"{training.method} has no backbone: leave --backbone away.")
+    if preset.backbone == NO_BACKBONE and training.weights != "imagenet":
+        raise EdgeLeatherError(f"{training.method} has no backbone to fill: leave --weights away.")
     pictures = read_dataset(dataset, needs="train")
     kind: Literal["resize", "tiles"] = "tiles" if training.input_kind == "tiles" else "resize"
     fit = fit_of(training.fit, training.input_kind) or "exact"

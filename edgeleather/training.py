@@ -63,44 +63,18 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     Raises:
         EdgeLeatherError: bad pictures, `out` holds another run, a loss that is not finite, or the disk is full.
     """
-    require_groups(dataset)
-    digests = [_record(sample).digest for sample in track(dataset.train_good, "looking for copies")]
-    split = split_good(leave_out_copies(dataset.train_good, digests), settings.seed)
-    images = [ModelImages(part, settings.input_mode, f"reading {name}") for name, part in _parts(split)]
-    training, validation, threshold = images
-    splits = Splits(
-        split.by,
-        training.records,
-        validation.records,
-        threshold.records,
-        tuple(_record(sample) for sample in split_test(dataset.test, settings.seed)),
-    )
+    splits, training, validation = _split(dataset, settings)
     if (out / RUN_FILE).exists():
         return _same_run(out, settings, splits)
     _open_run_folder(out)
     torch.manual_seed(settings.seed)
     method = build_method(settings.method, settings.backbone, settings.input_mode.image_size_hw)
     method.load_backbone(settings.weights)
-    optimizer = _optimizer(method, settings)
-    fingerprint = _fingerprint(settings, splits)
-    examples, unseen = _Examples(method, training), _Examples(method, validation)
-    progress = _resume(out, fingerprint, method, optimizer)
-    size = settings.batch_images
-    if not progress.losses:
-        with torch.no_grad():
-            method.begin(track(examples.batches(size), "first look", -(-len(training) // size)))
-    for epoch in _epochs(settings, progress):
-        started = time.perf_counter()
-        losses = _one_epoch(method, optimizer, examples, unseen, epoch, settings)
-        _note_epoch(progress, losses, method)
-        progress.seconds += time.perf_counter() - started
-        write_atomically(out / CHECKPOINT_FILE, _checkpoint(fingerprint, method, optimizer, progress))
-        if epoch - progress.best_epoch >= settings.patience_epochs:
-            break
+    progress = _fit(method, training, validation, settings, splits, out)
+    started = time.perf_counter()
     left_out = _scores_left_out(method, {"training": training, "validation": validation}, settings.seed)
+    progress.seconds += time.perf_counter() - started
     method.load_state(progress.best_state)
-    with torch.no_grad():
-        method.eval().finish(track(examples.batches(size), "last look", -(-len(training) // size)))
     run = Run(
         schema=2,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -130,6 +104,48 @@ def load_trained(run: Run, folder: Path) -> Method:
     state, _ = _read_tensors(folder / WEIGHTS_FILE)
     method.load_state(state)
     return method.eval()
+
+
+def _split(dataset: Dataset, settings: TrainingSettings) -> tuple[Splits, ModelImages, ModelImages]:
+    """Which pictures go where, and the model images of training and validation."""
+    require_groups(dataset)
+    digests = [_record(sample).digest for sample in track(dataset.train_good, "looking for copies")]
+    split = split_good(leave_out_copies(dataset.train_good, digests), settings.seed)
+    training, validation, threshold = (
+        ModelImages(part, settings.input_mode, f"reading {name}") for name, part in _parts(split)
+    )
+    t2_t3 = tuple(_record(sample) for sample in split_test(dataset.test, settings.seed))
+    splits = Splits(split.by, training.records, validation.records, threshold.records, t2_t3)
+    return splits, training, validation
+
+
+def _fit(
+    method: Method,
+    training: ModelImages,
+    validation: ModelImages,
+    settings: TrainingSettings,
+    splits: Splits,
+    out: Path,
+) -> _Progress:
+    """All epochs, or those that an interrupted training left; each ends in a checkpoint."""
+    optimizer = _optimizer(method, settings)
+    fingerprint = _fingerprint(settings, splits)
+    seen, unseen = _Examples(method, training), _Examples(method, validation)
+    progress = _resume(out, fingerprint, method, optimizer)
+    started = time.perf_counter()
+    if not progress.losses:
+        size = settings.batch_images
+        with torch.no_grad():
+            method.begin(track(seen.batches(size), "first look", -(-len(training) // size)))
+    for epoch in _epochs(settings, progress):
+        losses = _one_epoch(method, optimizer, seen, unseen, epoch, settings)
+        _note_epoch(progress, losses, method)
+        progress.seconds += time.perf_counter() - started
+        started = time.perf_counter()
+        write_atomically(out / CHECKPOINT_FILE, _checkpoint(fingerprint, method, optimizer, progress))
+        if epoch - progress.best_epoch >= settings.patience_epochs:
+            break
+    return progress
 
 
 def _parts(split: GoodSplit) -> tuple[tuple[str, tuple[Sample, ...]], ...]:

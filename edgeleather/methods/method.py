@@ -12,13 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeleather.errors import EdgeLeatherError
-
-METHODS = {
-    "memory-bank": "edgeleather.methods.memory_bank:MemoryBank",
-    "reverse-distillation": "edgeleather.methods.reverse_distillation:ReverseDistillation",
-    "ssim-ae": "edgeleather.methods.ssim_ae:SsimAutoencoder",
-    "stfpm": "edgeleather.methods.stfpm:Stfpm",
-}
+from edgeleather.methods.table import METHODS
 
 NO_BACKBONE = "none"
 ImageSource = Callable[[], Iterable[Tensor]]
@@ -82,9 +76,6 @@ class Method(nn.Module, ABC):
 
     def end_epoch(self, seed: int) -> None:
         """Called after the last batch of an epoch."""
-
-    def finish(self, batches: Iterable[tuple[Tensor, list[Tensor]]]) -> None:
-        """Called once with all training images when the best epoch's weights are back: constants to freeze."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         anomaly_map = self.anomaly_map(image)

@@ -29,8 +29,9 @@ class ReverseDistillation(TeacherMethod):
 
     - The teacher's features are pooled 3 x 3 and standardised, and compared by their squared distance: the grain's finest
       detail passes no bottleneck, and by the cosine of unpooled features, which forgets how far they are from normal, it
-      outweighed defects (image AUROC on mvtec_leather 0.86 to 0.93).
-    - The embedding keeps the coarsest level's grid; at half of it, as in the paper, pixel AUROC was 0.959 instead of 0.970.
+      outweighed defects (image AUROC on mvtec_leather 0.86 to 0.93 in our trials with seed 0, 10 to 40 epochs).
+    - The embedding keeps the coarsest level's grid; at half of it, as in the paper, pixel AUROC was 0.959 instead of
+      0.970 (the same trials, 16 epochs).
     - The decoder enlarges by repeating pixels: ONNX Runtime has no integer kernel for transposed convolutions.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from edgeleather.benchmarks.results_table import BEGIN, END, results_table, write_into
-from edgeleather.methods.method import METHODS
+from edgeleather.methods.table import METHODS
 from tests.conftest import REPOSITORY
 
 REPORT = REPOSITORY / "benchmarks" / "results" / "mvtec_leather" / "report.json"

@@ -18,10 +18,12 @@ from edgeleather.bundle import read_bundle  # noqa: E402
 from edgeleather.calibration.calibrating import calibrate_bundle  # noqa: E402
 from edgeleather.dataset.defects import paste_defect  # noqa: E402
 from edgeleather.dataset.reading import read_dataset  # noqa: E402
+from edgeleather.dataset.splitting import split_good  # noqa: E402
 from edgeleather.engines.engine import load_engine  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.bundling import export_run  # noqa: E402
-from edgeleather.methods.method import METHODS, method_class  # noqa: E402
+from edgeleather.methods.method import method_class  # noqa: E402
+from edgeleather.methods.table import METHODS  # noqa: E402
 from edgeleather.preprocess import prepare  # noqa: E402
 from edgeleather.run import WEIGHTS_FILE, read_run  # noqa: E402
 from edgeleather.training import load_trained, train  # noqa: E402
@@ -111,12 +113,13 @@ def test_its_loss_falls(case, run_folder):
         )
 
 
-def test_the_same_seed_agrees_and_another_differs(case, dataset, tmp_path):
+def test_the_same_seed_agrees_and_another_differs(case, dataset, tmp_path, monkeypatch):
     short = min(case.epochs, 2)
     weights = []
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        # The pictures are dealt to other parts by another seed; only what is drawn in training is compared.
-        torch.manual_seed(seed)
+    # Another seed deals the pictures to other parts as well; here only what training draws may differ.
+    monkeypatch.setattr(training, "split_good", lambda samples, seed: split_good(samples, 0))
+    for number, (name, seed) in enumerate((("a", 0), ("b", 0), ("c", 1))):
+        torch.manual_seed(1000 + number)  # whatever the caller drew before must not matter
         train(dataset, tiny(case, epochs=short, seed=seed), tmp_path / name)
         weights.append((tmp_path / name / WEIGHTS_FILE).read_bytes())
     assert weights[0] == weights[1] != weights[2]
@@ -210,10 +213,11 @@ def test_other_images_are_one_clear_error(bundle_folder, image):
 def test_the_table_is_what_contributing_shows():
     from tests.conftest import REPOSITORY
 
-    assert 'Case("your-method"),' in (REPOSITORY / "CONTRIBUTING.md").read_text()
+    lines = [line.strip() for line in (REPOSITORY / "CONTRIBUTING.md").read_text().splitlines()]
+    assert 'Case("your-method"),' in lines
 
 
 def test_methods_are_imported_only_when_asked_for():
     code = "import sys, edgeleather.methods.method; print([m for m in sys.modules if m.startswith('edgeleather.methods.')])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "['edgeleather.methods.method']"
+    assert "methods.stfpm" not in out and "'edgeleather.methods.method'" in out

@@ -1,0 +1,8 @@
+"""The visible table of methods; it needs no torch."""
+
+METHODS = {
+    "memory-bank": "edgeleather.methods.memory_bank:MemoryBank",
+    "reverse-distillation": "edgeleather.methods.reverse_distillation:ReverseDistillation",
+    "ssim-ae": "edgeleather.methods.ssim_ae:SsimAutoencoder",
+    "stfpm": "edgeleather.methods.stfpm:Stfpm",
+}
