@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
@@ -34,51 +34,63 @@ def quantised_layers(model: ModelProto) -> QuantisedLayers:
     Raises:
         EdgeLeatherError: the graph does not say what its networks are, or they hold no convolution.
     """
-    prefixes = networks(model)
-    weights = {tensor.name for tensor in model.graph.initializer if tensor.name.startswith(prefixes)}
-    consumers: dict[str, list[NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            consumers.setdefault(name, []).append(node)
-    outputs = {value.name for value in model.graph.output}
+    graph = _Graph(model)
+    from_image = {value.name for value in model.graph.input}
     layers: list[str] = []
     tensors: dict[str, None] = {}
     same_range: dict[str, str] = {}
+    for node in model.graph.node:
+        if not from_image.intersection(node.input):
+            continue  # a constant, which engines compute once
+        from_image |= set(node.output)
+        if graph.has_weights(node):
+            tensors[node.input[0]] = None
+        elif not graph.lies_between_layers(node, tensors):
+            continue
+        elif _repeats_values(node):
+            same_range[node.output[0]] = same_range.get(node.input[0], node.input[0])
+        layers.append(node.output[0])
+        tensors[graph.end_of(node)] = None
+    if not layers:
+        raise EdgeLeatherError("this graph has no convolution that could be quantised.")
+    outputs = {value.name for value in model.graph.output}
+    return QuantisedLayers(tuple(layers), tuple(name for name in tensors if name not in outputs), same_range)
 
-    def end_of(node: NodeProto) -> str:
+
+class _Graph:
+    """Who reads what, and which initializers are the networks' weights."""
+
+    def __init__(self, model: ModelProto) -> None:
+        prefixes = networks(model)
+        self._weights = {tensor.name for tensor in model.graph.initializer if tensor.name.startswith(prefixes)}
+        self._outputs = {value.name for value in model.graph.output}
+        self._readers: dict[str, list[NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+
+    def has_weights(self, node: NodeProto) -> bool:
+        """Whether a node is a convolution of a network."""
+        return node.op_type in _WEIGHTED and node.input[1] in self._weights
+
+    def lies_between_layers(self, node: NodeProto, tensors: Collection[str]) -> bool:
+        """Whether a node sums, joins, pools or repeats what is quantised, and not as a part of the map's arithmetic."""
+        if node.op_type == "Add":
+            return all(name in tensors for name in node.input)
+        if node.op_type == "Concat":
+            return all(name in tensors for name in node.input) and self._feeds_a_layer(node)
+        return _repeats_values(node) and node.input[0] in tensors and self._feeds_a_layer(node)
+
+    def end_of(self, node: NodeProto) -> str:
         """The tensor to quantise behind a layer: its activation's output where that is all that reads it."""
         (name,) = node.output
-        readers = consumers.get(name, [])
-        if len(readers) == 1 and readers[0].op_type in ACTIVATIONS and name not in outputs:
+        readers = self._readers.get(name, [])
+        if len(readers) == 1 and readers[0].op_type in ACTIVATIONS and name not in self._outputs:
             return str(readers[0].output[0])
         return str(name)
 
-    def feeds_a_layer(node: NodeProto) -> bool:
-        readers = consumers.get(node.output[0], [])
-        return any(r.op_type in _WEIGHTED and r.input[1] in weights for r in readers)
-
-    for node in model.graph.node:
-        if node.op_type in _WEIGHTED and node.input[1] in weights:
-            tensors[node.input[0]] = None
-        elif node.op_type in ("MaxPool", "Resize"):
-            if not (_repeats_values(node) and node.input[0] in tensors and feeds_a_layer(node)):
-                continue
-            same_range[node.output[0]] = same_range.get(node.input[0], node.input[0])
-        elif node.op_type in ("Add", "Concat"):
-            # Sums in the map's own arithmetic read tensors that are not quantised; joined features only pay before a layer.
-            if not all(name in tensors for name in node.input) or (
-                node.op_type == "Concat" and not feeds_a_layer(node)
-            ):
-                continue
-        else:
-            continue
-        layers.append(node.output[0])
-        tensors[end_of(node)] = None
-    if not layers:
-        raise EdgeLeatherError("this graph has no convolution that could be quantised.")
-    doubled = [name for name, count in Counter(layers).items() if count > 1]
-    assert not doubled, doubled
-    return QuantisedLayers(tuple(layers), tuple(name for name in tensors if name not in outputs), same_range)
+    def _feeds_a_layer(self, node: NodeProto) -> bool:
+        return any(self.has_weights(reader) for reader in self._readers.get(node.output[0], []))
 
 
 def _repeats_values(node: NodeProto) -> bool:

@@ -73,8 +73,10 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     progress = _fit(method, training, validation, settings, splits, out)
     started = time.perf_counter()
     left_out = _scores_left_out(method, {"training": training, "validation": validation}, settings.seed)
-    progress.seconds += time.perf_counter() - started
     method.load_state(progress.best_state)
+    with torch.no_grad():
+        method.eval().finish(_Examples(method, training).batches(settings.batch_images))
+    progress.seconds += time.perf_counter() - started
     run = Run(
         schema=2,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -213,7 +215,8 @@ def _one_epoch(
     total, seen = 0.0, 0
     size = settings.batch_images
     batches = training.batches(size, order)
-    for batch, frozen in track(batches, f"epoch {epoch}", -(-len(training) // size)):
+    steps = ((images, frozen) for images, frozen in batches for _ in range(method.steps_per_batch))
+    for batch, frozen in track(steps, f"epoch {epoch}", -(-len(training) // size) * method.steps_per_batch):
         with torch.set_grad_enabled(optimizer is not None):
             loss = method.training_step(batch, frozen)
         if loss is not None and optimizer is not None:

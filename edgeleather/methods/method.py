@@ -38,6 +38,7 @@ class Method(nn.Module, ABC):
     `frozen_features` gave for those images: it is computed once and kept.
     """
 
+    steps_per_batch: ClassVar[int] = 1  # of the optimiser, for a method that draws a part of each batch
     networks: ClassVar[tuple[str, ...]]  # submodules whose layers INT8 may quantise; everything else stays float
 
     presets: ClassVar[Mapping[str, Preset]]  # "edge", the default, and "paper": Soares et al. 2023, section 3.4
@@ -76,6 +77,9 @@ class Method(nn.Module, ABC):
 
     def end_epoch(self, seed: int) -> None:
         """Called after the last batch of an epoch."""
+
+    def finish(self, batches: Iterable[tuple[Tensor, list[Tensor]]]) -> None:
+        """Called once with all training images when the best epoch's weights are back: constants to freeze."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         anomaly_map = self.anomaly_map(image)

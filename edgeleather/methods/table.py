@@ -1,6 +1,7 @@
 """The visible table of methods; it needs no torch."""
 
 METHODS = {
+    "cflow": "edgeleather.methods.cflow:Cflow",
     "memory-bank": "edgeleather.methods.memory_bank:MemoryBank",
     "reverse-distillation": "edgeleather.methods.reverse_distillation:ReverseDistillation",
     "ssim-ae": "edgeleather.methods.ssim_ae:SsimAutoencoder",

@@ -41,6 +41,7 @@ class Case:
 
 
 CONTRACT = (
+    Case("cflow", epochs=10),
     Case("memory-bank", epochs=1, learns=False),
     Case("reverse-distillation", epochs=20),
     Case("ssim-ae", epochs=20),
