@@ -9,7 +9,6 @@ from typing import Any
 
 from edgeleather.errors import EdgeLeatherError
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 _METRICS = (("image_auroc", 3), ("pixel_auroc", 3), ("aupro", 3), ("f1", 3), ("latency_p50_ms", 1))
 
 
@@ -33,13 +32,23 @@ def results_table(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_into(readme: str, table: str) -> str:
-    """The README's text with the table between its two marks."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise EdgeLeatherError(f"expected a page with {BEGIN} and {END}, where the table goes; found none.")
-    return f"{before}{BEGIN}\n{table}{END}{after}"
+def marks(data: str) -> tuple[str, str]:
+    """Between which lines of the README the table of a dataset stands."""
+    return f"<!-- results {data}: begin -->", f"<!-- results {data}: end -->"
+
+
+def write_into(readme: str, report: dict[str, Any]) -> str:
+    """The README's text with the report's table between its two marks.
+
+    Raises:
+        EdgeLeatherError: the marks are not there.
+    """
+    begin, end = marks(report["data"])
+    before, found_begin, rest = readme.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise EdgeLeatherError(f"expected a page with {begin} and {end}, where the table goes; found none.")
+    return f"{before}{begin}\n{results_table(report)}{end}{after}"
 
 
 def _number(row: dict[str, Any] | None, key: str, digits: int) -> str:
@@ -50,5 +59,5 @@ if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("expected two files: REPORT.json README.md")
     report_file, readme_file = map(Path, sys.argv[1:])
-    page = write_into(readme_file.read_text(), results_table(json.loads(report_file.read_text())))
+    page = write_into(readme_file.read_text(), json.loads(report_file.read_text()))
     readme_file.write_text(page)

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import json
 
-from edgeleather.benchmarks.results_table import BEGIN, END, results_table, write_into
+import pytest
+
+from edgeleather.benchmarks.results_table import marks, write_into
+from edgeleather.errors import EdgeLeatherError
 from edgeleather.methods.table import METHODS
 from tests.conftest import REPOSITORY
 
-REPORT = REPOSITORY / "benchmarks" / "results" / "mvtec_leather" / "report.json"
+REPORTS = sorted((REPOSITORY / "benchmarks" / "results").glob("*/report.json"))
 README = (REPOSITORY / "README.md").read_text()
 
 
-def test_the_readme_shows_the_committed_report():
-    assert write_into(README, results_table(json.loads(REPORT.read_text()))) == README
+@pytest.mark.parametrize("report", REPORTS, ids=lambda path: path.parent.name)
+def test_the_readme_shows_the_committed_reports(report):
+    assert write_into(README, json.loads(report.read_text())) == README
 
 
-def test_every_method_has_a_row():
-    table = README.partition(BEGIN)[2].partition(END)[0]
+def test_a_page_without_a_place_for_the_table_is_refused():
+    with pytest.raises(EdgeLeatherError, match="expected a page with <!-- results mvtec_leather: begin -->"):
+        write_into("nothing", {"data": "mvtec_leather", "rows": []})
+
+
+@pytest.mark.parametrize("data", [path.parent.name for path in REPORTS])
+def test_every_method_has_a_row(data):
+    begin, end = marks(data)
+    table = README.partition(begin)[2].partition(end)[0]
     assert [name for name in METHODS if f"| `{name}` |" in table] == list(METHODS)
     assert len(table.strip().splitlines()) == 2 + len(METHODS)
 
 
 def test_presets_of_the_readme_are_those_of_the_methods():
-    import pytest
-
     pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
     from edgeleather.methods.method import method_class
 
