@@ -101,6 +101,13 @@ def calibrate_bundle(folder: Path, data: Path, images: int = DEFAULT_IMAGES) -> 
     return update_bundle(bundle, manifest, contents)
 
 
+def auroc_lost(manifest: Manifest) -> float | None:
+    """By how much the INT8 graph's image AUROC at hand-over is below the fp32 graph's; None without test pictures."""
+    auroc = {metrics.graph: metrics.image_auroc for metrics in manifest.metrics}
+    before, after = auroc.get(FP32_GRAPH), auroc.get(INT8_GRAPH)
+    return None if before is None or after is None else before - after
+
+
 def _needed(manifest: Manifest) -> Collection[str]:
     """What calibration writes anew may be damaged: calibrating again is how it is mended."""
     rewritten = (INT8_GRAPH, RANGES_FILE, answers_file(INT8_GRAPH))

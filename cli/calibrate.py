@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from edgeleather.bundle import Bundle, Calibration
 
 
+WORTH_A_WARNING = 0.005  # of image AUROC
+
+
 @click.command(epilog="Example: edgeleather calibrate bundle --data photos")
 @bundle_argument
 @click.option(
@@ -48,11 +51,18 @@ def calibrate_and_report(bundle: Path, data: Path, images: int, quiet: bool) -> 
     """What `calibrate` and `teach` share; with `quiet` what is said goes to standard error."""
     if not is_installed("onnx"):
         raise MissingPartError("onnx", "train")
-    from edgeleather.calibration.calibrating import INT8_GRAPH, calibrate_bundle
+    from edgeleather.calibration.calibrating import INT8_GRAPH, auroc_lost, calibrate_bundle
 
     made = calibrate_bundle(bundle, data, images)
     (record,) = (found for found in made.manifest.calibrations if found.graph == INT8_GRAPH)
     errors = ", ".join(f"{100 * error:.2f} % from {shows}" for shows, error in record.map_errors.items())
     click.echo(f"INT8: ranges from {record.images} {record.images_show}; mean map error {errors}.", err=quiet)
     click.echo(f"Verdict of the INT8 graph: {made.thresholds_of(INT8_GRAPH).describe()}.", err=quiet)
+    lost = auroc_lost(made.manifest)
+    if lost is not None and lost > WORTH_A_WARNING:
+        click.echo(
+            f"Warning: the INT8 graph loses {100 * lost:.1f} points of image AUROC on the test pictures. "
+            "Read the benchmark's report before you use it; inspect --precision fp32 takes the other graph.",
+            err=True,
+        )
     return made, record

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.bundle import everything, read_bundle
 from edgeleather.calibration import calibrating
-from edgeleather.calibration.calibrating import INT8_GRAPH, calibrate_bundle
+from edgeleather.calibration.calibrating import INT8_GRAPH, auroc_lost, calibrate_bundle
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
@@ -50,6 +51,15 @@ def test_the_choice_of_images_with_the_smaller_map_error_is_taken(bundle):
     (record,) = bundle.manifest.calibrations
     assert set(record.map_errors) == {"normals", "normals and synthetic defects"}
     assert record.map_errors[record.images_show] == min(record.map_errors.values()) < 0.05
+
+
+def test_what_int8_loses_is_the_difference_of_the_hand_over_metrics(bundle):
+    fp32, int8 = bundle.manifest.metrics
+    assert auroc_lost(bundle.manifest) == pytest.approx(fp32.image_auroc - int8.image_auroc)
+    worse = replace(bundle.manifest, metrics=(replace(fp32, image_auroc=0.93), replace(int8, image_auroc=0.83)))
+    assert auroc_lost(worse) == pytest.approx(0.1)
+    assert auroc_lost(replace(bundle.manifest, metrics=(fp32,))) is None
+    assert auroc_lost(replace(bundle.manifest, metrics=(fp32, replace(int8, image_auroc=None)))) is None
 
 
 def test_thresholds_are_refitted_on_the_int8_graph(bundle, dataset_folder):
