@@ -31,6 +31,18 @@ def make_bundle(folder: Path, dataset: Path, mode: InputMode = MODE) -> Bundle:
     return calibrate_bundle(folder, dataset)
 
 
+def write_cut_film(path: Path, kept: float) -> None:
+    """An MJPG film of 60 frames of noise, of whose bytes only this share is left."""
+    import cv2
+    import numpy as np
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
+    for seed in range(60):
+        writer.write(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: round(path.stat().st_size * kept)])
+
+
 def settings(**changes: object):  # type: ignore[no-untyped-def]
     """The training settings of the tiny bundle, with some changed."""
     from edgeleather.run import TrainingSettings

@@ -51,7 +51,7 @@ class OnnxRuntimeEngine:
         check_images(images, self._signature)
         try:
             maps, scores = self._session.run(list(_CONTRACT[1]), {"image": np.ascontiguousarray(images)})
-        except Exception as error:  # as above; one frame that runs out of memory must not end the loop
+        except Exception as error:  # it has no root class of its own; one frame without memory must not end the loop
             raise EdgeLeatherError(f"ONNX Runtime failed on these images: {str(error).splitlines()[0]}") from error
         return Maps(maps, scores)
 

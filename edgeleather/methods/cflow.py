@@ -17,7 +17,7 @@ from torch.nn import functional
 from edgeleather.methods.method import Preset
 from edgeleather.methods.moments import Moments
 from edgeleather.methods.smoothing import GaussianBlur
-from edgeleather.methods.teacher import TeacherMethod, channel_sum
+from edgeleather.methods.teacher import TeacherMethod, channel_sum, pooled
 
 _BLOCKS = 8
 _CONDITION_CHANNELS = 128
@@ -52,7 +52,7 @@ class Cflow(TeacherMethod):
     normal_std: Tensor
 
     def frozen_features(self, image: Tensor) -> list[Tensor]:
-        return [functional.avg_pool2d(level, 3, 1, 1) for level in super().frozen_features(image)]
+        return pooled(super().frozen_features(image))
 
     def training_step(self, image: Tensor, frozen: list[Tensor]) -> Tensor:
         """Mean negative log-likelihood of a fibre of 256 positions of each picture and level, drawn anew (section 4.2)."""

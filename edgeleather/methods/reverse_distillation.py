@@ -11,12 +11,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from edgeleather.methods.blocks import ConvBlock, ResidualBlock, enlarge
 from edgeleather.methods.method import Preset
 from edgeleather.methods.smoothing import GaussianBlur
-from edgeleather.methods.teacher import TeacherMethod, channel_sum
+from edgeleather.methods.teacher import TeacherMethod, channel_sum, pooled
 
 # Widths of the decoder from the finest level to the coarsest, and of the embedding.
 WIDTHS = {"efficientnet-lite0": (32, 64, 96, 128), "resnet18": (64, 96, 128, 192)}
@@ -51,7 +50,7 @@ class ReverseDistillation(TeacherMethod):
         self.blur = GaussianBlur(sigma_px=4.0)
 
     def frozen_features(self, image: Tensor) -> list[Tensor]:
-        return [functional.avg_pool2d(level, 3, 1, 1) for level in super().frozen_features(image)]
+        return pooled(super().frozen_features(image))
 
     def training_step(self, image: Tensor, frozen: list[Tensor]) -> Tensor:
         """The distances' means over positions, summed over levels (equation 2, with squared distances)."""

@@ -61,6 +61,11 @@ class TeacherMethod(Method):
         return functional.interpolate(level.unsqueeze(1), size=self.image_size_hw, mode="bilinear")
 
 
+def pooled(levels: Sequence[Tensor]) -> list[Tensor]:
+    """Features [n, c, h, w] of each level, averaged over 3 x 3: more of the leather, less of single grains."""
+    return [functional.avg_pool2d(level, 3, 1, 1) for level in levels]
+
+
 def half_squared_distance(a: Tensor, b: Tensor) -> Tensor:
     """Of the unit vectors along channels of features [n, c, h, w]: [n, h, w], 1 - cosine; a vector of zeros stays one.
 

@@ -24,7 +24,7 @@ from edgeleather.runtime.live import LiveSource, live_address, without_credentia
 from edgeleather.runtime.loop import run_loop
 from edgeleather.runtime.sinks import Stop
 from edgeleather.runtime.sources import open_source
-from tests.tiny import SETTINGS
+from tests.tiny import SETTINGS, write_cut_film
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
 
@@ -197,11 +197,7 @@ def test_a_film_on_a_web_server_ends_where_it_ends(tmp_path):
 
 def test_a_film_that_is_cut_off_is_an_error_and_is_not_begun_again(tmp_path):
     path = tmp_path / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
-    for seed in range(60):
-        writer.write(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    writer.release()
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    write_cut_film(path, kept=1 / 2)
     with web_server(tmp_path) as port, pytest.raises(EdgeLeatherError, match="of 60 frames; it is damaged, or"):
         for frame in open_source(f"http://127.0.0.1:{port}/film.avi", None, 5.0):
             assert frame.index < 60

@@ -3,13 +3,12 @@ from __future__ import annotations
 import os
 import shutil
 
-import numpy as np
 import pytest
 
 from edgeleather.dataset.film import write_film
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.runtime.sources import MemorySource, open_source
-from tests.tiny import SETTINGS
+from tests.tiny import SETTINGS, write_cut_film
 
 
 def test_a_picture_a_folder_and_a_pattern(dataset_folder, good_picture):
@@ -39,13 +38,7 @@ def test_every_frame_of_a_video(tmp_path):
 
 def test_a_cut_video_ends_with_an_error_after_its_frames(tmp_path):
     path = tmp_path / "film.avi"
-    import cv2
-
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
-    for seed in range(60):
-        writer.write(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    writer.release()
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    write_cut_film(path, kept=1 / 3)
     frames = []
     with pytest.raises(EdgeLeatherError, match=r"of 60 frames; it is damaged|does not open"):
         for frame in open_source(str(path)):
