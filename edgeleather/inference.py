@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,9 +36,10 @@ def infer_frame(engine: Engine, image: AnyArray, mode: InputMode, white_level: i
 def infer_prepared(engine: Engine, prepared: Prepared) -> FrameMap:
     """Run a prepared frame; see `infer_frame`."""
     tiles = prepared.images
-    batches = [engine.infer(tiles[i : i + _BATCH_TILES]).maps for i in range(0, len(tiles), _BATCH_TILES)]
-    anomaly_map = stitch(batches[0] if len(batches) == 1 else np.concatenate(batches), prepared)
-    score = float(anomaly_map.max())
-    if not np.isfinite(score):
+    batches = [engine.infer(tiles[i : i + _BATCH_TILES]) for i in range(0, len(tiles), _BATCH_TILES)]
+    anomaly_map = stitch(np.concatenate([b.maps for b in batches]) if len(batches) > 1 else batches[0].maps, prepared)
+    # Of a frame that is one image the graph has taken the maximum already.
+    score = float(batches[0].scores[0] if len(tiles) == 1 else anomaly_map.max())
+    if not math.isfinite(score):
         raise EdgeLeatherError("the model's anomaly map holds NaN or infinity; this frame has no verdict.")
     return FrameMap(anomaly_map, score, prepared)

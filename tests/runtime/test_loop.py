@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 
 import numpy as np
@@ -92,22 +93,30 @@ def test_stopping_ends_after_the_frame_in_hand(inspector, noise_bgr):
 
 @pytest.mark.train
 def test_the_loop_keeps_at_least_95_percent_of_the_engines_speed(bundle_256):
-    """Good frames from memory at 256 pixels; engine and loop alternate in this process (issue 2)."""
+    """Good frames from memory at 256 pixels; engine and loop take turns in this process (issue 2)."""
     made = Inspector(bundle_256, InspectorSettings())
     images = [read_image(path) for path in sorted((bundle_256.folder.parent / "data/train/good").iterdir())]
     prepared = [prepare(image, made.mode).images for image in images]
-    engine_seconds, loop_seconds = [], []
-    for _ in range(31):
-        started = time.perf_counter()
+
+    def engine_alone():
         for image in prepared:
             made.engine.infer(image)
-        engine_seconds.append(time.perf_counter() - started)
-        started = time.perf_counter()
+
+    def whole_loop():
         run_loop(MemorySource(images), made, [], Stop())
-        loop_seconds.append(time.perf_counter() - started)
+
+    ratios = []
+    for turn in range(101):
+        seconds = {}
+        for work in (engine_alone, whole_loop) if turn % 2 else (whole_loop, engine_alone):
+            started = time.perf_counter()
+            work()
+            seconds[work] = time.perf_counter() - started
+        ratios.append(seconds[engine_alone] / seconds[whole_loop])
     made.close()
-    # The fastest round of each: the machine is shared, and what another process takes says nothing about the loop.
-    assert min(engine_seconds) / min(loop_seconds) >= 0.95, (engine_seconds, loop_seconds)
+    # The median over neighbouring rounds: what another process of this shared machine takes hits either of a pair alike, while
+    # the fastest round of each is a stroke of luck that need not come to both.
+    assert statistics.median(ratios) >= 0.95, ratios
 
 
 def test_frames_are_inferred_the_same_way_everywhere(inspector, noise_bgr):
