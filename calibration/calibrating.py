@@ -1,143 +1,334 @@
-"""A bundle's fp32 graph becomes INT8: ranges, Q/DQ, and everything that belongs to a graph file, measured anew on it."""
+"""A bundle gets a graph of another precision, with everything that belongs to a graph file, measured anew on it."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import Bundle, Calibration, Manifest, read_bundle, update_bundle, without_original
-from edgeleather.calibration.qdq import to_onnxruntime_int8
-from edgeleather.calibration.quantised_layers import quantised_layers
-from edgeleather.calibration.ranges import RANGES_FILE, RangeCollector, Ranges, RangeSet
+from edgeleather.bundle import (
+    FP16_GRAPH,
+    FP32_GRAPH,
+    GRAPH_FILES,
+    INT8_7BIT_GRAPH,
+    INT8_GRAPH,
+    INT8_TENSORRT_GRAPH,
+    Bundle,
+    Calibration,
+    Manifest,
+    read_bundle,
+    update_bundle,
+    without_original,
+)
+from edgeleather.calibration.comparison import Comparison, opened
+from edgeleather.calibration.float32_nodes import find_float32_nodes
+from edgeleather.calibration.fp16 import to_fp16
+from edgeleather.calibration.guard import Budget, Guarded, hold
+from edgeleather.calibration.pictures import Pictures, find_pictures, taking_turns
+from edgeleather.calibration.qdq import ONNXRUNTIME, ONNXRUNTIME_7BIT, TENSORRT, Dialect, to_int8
+from edgeleather.calibration.quantised_layers import layer_names, pixel_layers, quantised_layers
+from edgeleather.calibration.range_rules import RANGE_RULES
+from edgeleather.calibration.ranges import RANGES_FILE, RangeCollector, Ranges, RangeSet, TensorRange, pixel_ranges
+from edgeleather.calibration.sensitivity import LayerError, rank_layers
+from edgeleather.calibration.speed import median_ms
 from edgeleather.dataset.defects import DEFECTS, paste_defect
-from edgeleather.dataset.reading import Dataset, Sample, read_dataset
-from edgeleather.engines.engine import Engine, load_engine
+from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.files import sha256_of_file, write_atomically
+from edgeleather.files import sha256_of_file
 from edgeleather.golden import answers_file, read_golden, record_answers
-from edgeleather.images import image_digest
-from edgeleather.inference import infer_frame
 from edgeleather.preprocess import prepare
 from edgeleather.progress import track
 from edgeleather.records import read_record, to_json
 from edgeleather.scoring import find_thresholds, hand_over_metrics
-from edgeleather.thresholds import Thresholds
 
-FP32_GRAPH, INT8_GRAPH = "fp32.onnx", "int8-onnxruntime.onnx"
 DEFAULT_IMAGES = 100
-_COMPARED_PICTURES = 12
+BY_MAP_ERROR = "by-map-error"
+_CHOSEN_ON = 12  # frames, for the choice of images and of range rules
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """The pictures of a dataset that a bundle was made with, found again by their pixels."""
+class CalibrationSettings:
+    """What a user chooses of a calibration.
 
-    by_digest: dict[str, Sample]
-    dataset: Dataset
+    `precision` is int8, fp16 or auto (int8 where it holds `budget` and is faster here, else the fastest that is); `backend`
+    says whose INT8 dialect; `range_rule` is one of `RANGE_RULES` or by-map-error, which chooses for each tensor.
+    """
 
-    def find(self, digests: Sequence[str], use: str) -> list[Sample]:
-        found = [self.by_digest[digest] for digest in digests if digest in self.by_digest]
-        if len(found) < len(digests):
-            raise EdgeLeatherError(
-                f"{self.dataset.root}: expected the {len(digests)} pictures that this bundle used for {use}, found "
-                f"{len(found)} of them unchanged. Say where the dataset that trained it is with --data."
-            )
-        return found
+    precision: str = "int8"
+    backend: str = "onnxruntime"
+    images: int = DEFAULT_IMAGES
+    range_rule: str = "minmax"
+    budget: Budget = field(default_factory=Budget)
+    rank: bool = False
 
 
-def calibrate_bundle(folder: Path, data: Path, images: int = DEFAULT_IMAGES) -> Bundle:
-    """Add an INT8 graph in ONNX Runtime's dialect to a bundle, with thresholds, golden answers and metrics of its own.
+@dataclass(frozen=True)
+class Calibrated:
+    """What a calibration came to: the bundle, the records of its new graphs, the layers' ranking where one was made.
+
+    `refused` says why a precision was left out under `auto`.
+    """
+
+    bundle: Bundle
+    records: tuple[Calibration, ...]
+    ranking: tuple[LayerError, ...]
+    refused: tuple[str, ...] = ()
+
+
+@dataclass
+class _Job:
+    """The bundle in hand and what is asked of it more than once."""
+
+    bundle: Bundle
+    pictures: Pictures
+    settings: CalibrationSettings
+    model: onnx.ModelProto
+    comparison: Comparison
+    ranking: tuple[LayerError, ...] = ()
+    float32_nodes: tuple[str, ...] | None = None
+
+    def half(self, model: onnx.ModelProto) -> bytes:
+        """A graph in FP16 but for the nodes that lose too much there."""
+        if self.float32_nodes is None:
+            self.float32_nodes = find_float32_nodes(self.model, self.comparison)
+        return _checked(to_fp16(model, self.float32_nodes))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A new graph file and its record."""
+
+    name: str
+    graph: bytes
+    record: Calibration
+
+
+def calibrate_bundle(folder: Path, data: Path, settings: CalibrationSettings | None = None) -> Calibrated:
+    """Add graphs of a precision to a bundle, each with thresholds, golden answers and metrics of its own.
 
     Ranges come from the training part of the good pictures (at most `images` model images, and the same with synthetic
     defects); those in the bundle's ranges.json are used again where graph and pictures are the same.
 
     Raises:
         EdgeLeatherError: the bundle is damaged, the pictures are not those that trained it, cannot be read or show nothing,
-            or the bundle cannot be written. Nothing half-written stays behind.
+            the budget cannot be held, or the bundle cannot be written. Nothing half-written stays behind.
     """
-    bundle = read_bundle(folder, _needed)
-    pictures = _read_pictures(bundle, data)
-    model = onnx.load(folder / FP32_GRAPH)
-    ranges = _ranges(bundle, model, pictures, images)
-    with tempfile.TemporaryDirectory() as work, closing(_engine(folder / FP32_GRAPH, "fp32")) as original:
-        int8 = Path(work) / INT8_GRAPH
-        shown = _compared_images(bundle, pictures)
-        candidates: dict[str, bytes] = {found.shows: _quantise(model, found) for found in ranges.sets}
-        errors: dict[str, float] = {}
-        for shows, content in candidates.items():
-            write_atomically(int8, content)
-            with closing(_engine(int8, "int8")) as engine:
-                errors[shows] = _map_error(original, engine, shown)
-        best = min(errors, key=lambda shows: errors[shows])
-        write_atomically(int8, candidates[best])
-        with closing(_engine(int8, "int8")) as engine:
-            thresholds = _thresholds(bundle, original, engine, pictures)
-            answers = record_answers(engine, INT8_GRAPH, read_golden(bundle))
-            seen = bundle.manifest.images.all
-            metrics = hand_over_metrics(engine, INT8_GRAPH, bundle.manifest.input_mode, pictures.dataset.test, seen)
-    contents = {
-        INT8_GRAPH: candidates[best],
-        answers_file(INT8_GRAPH): to_json(answers),
-        RANGES_FILE: json.dumps(asdict(ranges), separators=(",", ":")).encode(),
-    }
-    before = bundle.manifest
-    (taken,) = (found for found in ranges.sets if found.shows == best)
-    record = Calibration(INT8_GRAPH, taken.images, best, errors)
-    manifest = replace(
-        before,
-        thresholds=(*(t for t in before.thresholds if t.graph != INT8_GRAPH), thresholds),
-        calibrations=(*(c for c in before.calibrations if c.graph != INT8_GRAPH), record),
-        metrics=(*(m for m in before.metrics if m.graph != INT8_GRAPH), metrics),
-        images=replace(before.images, calibration=ranges.image_digests),
-    )
-    return update_bundle(bundle, manifest, contents)
+    settings = settings or CalibrationSettings()
+    # What calibration writes anew may be damaged: calibrating again is how it is mended.
+    rewritten = _rewritten(settings)
+    bundle = read_bundle(folder, lambda manifest: [n for n in without_original(manifest) if n not in rewritten])
+    pictures = find_pictures(data)
+    fp32 = (folder / FP32_GRAPH).read_bytes()
+    # Before anything is computed: pictures that cannot calibrate are told at once.
+    chosen = _calibration_pictures(bundle, pictures, settings.images)
+    job = _Job(bundle, pictures, settings, onnx.load_from_string(fp32), Comparison(bundle, pictures, fp32))
+    ranges: Ranges | None = None
+    made: list[_Made] = []
+    refused: list[str] = []
+    if settings.precision in ("int8", "auto"):
+        ranges = _ranges(job, chosen)
+        try:
+            made += _int8_graphs(job, ranges)
+        except EdgeLeatherError as error:
+            if settings.precision == "int8":
+                raise
+            refused.append(str(error))
+    if settings.precision in ("fp16", "auto"):
+        try:
+            made.append(_fp16_graph(job))
+        except EdgeLeatherError as error:
+            if settings.precision == "fp16":
+                raise
+            refused.append(str(error))
+    changed = _written(job, made, ranges, fp32)
+    names = {one.name for one in made}
+    records = tuple(record for record in changed.manifest.calibrations if record.graph in names)
+    return Calibrated(changed, records, job.ranking, tuple(refused))
 
 
-def auroc_lost(manifest: Manifest) -> float | None:
-    """By how much the INT8 graph's image AUROC at hand-over is below the fp32 graph's; None without test pictures."""
+def auroc_lost(manifest: Manifest, graph: str = INT8_GRAPH) -> float | None:
+    """By how much a graph's image AUROC at hand-over is below the fp32 graph's; None without test pictures."""
     auroc = {metrics.graph: metrics.image_auroc for metrics in manifest.metrics}
-    before, after = auroc.get(FP32_GRAPH), auroc.get(INT8_GRAPH)
+    before, after = auroc.get(FP32_GRAPH), auroc.get(graph)
     return None if before is None or after is None else before - after
 
 
-def _needed(manifest: Manifest) -> Collection[str]:
-    """What calibration writes anew may be damaged: calibrating again is how it is mended."""
-    rewritten = (INT8_GRAPH, RANGES_FILE, answers_file(INT8_GRAPH))
-    return [name for name in without_original(manifest) if name not in rewritten]
+def _rewritten(settings: CalibrationSettings) -> set[str]:
+    """The files that a calibration writes anew."""
+    int8 = (INT8_GRAPH, INT8_7BIT_GRAPH) if settings.backend == "onnxruntime" else (INT8_TENSORRT_GRAPH,)
+    graphs = {"int8": int8, "fp16": (FP16_GRAPH,), "auto": (*int8, FP16_GRAPH)}[settings.precision]
+    ranges = () if settings.precision == "fp16" else (RANGES_FILE,)
+    return {*ranges, *graphs, *(answers_file(graph) for graph in graphs)}
 
 
-def _engine(graph: Path, precision: str) -> Engine:
-    return load_engine("onnxruntime", graph, precision)
+def _int8_graphs(job: _Job, ranges: Ranges) -> list[_Made]:
+    """The graph of the backend's dialect; for ONNX Runtime also the one for processors without integer dot products."""
+    taken, errors, tensors = _tensor_ranges(job, ranges)
+    is_tensorrt = job.settings.backend != "onnxruntime"
+    layers = quantised_layers(job.model).layers
+    always_float = pixel_layers(job.model) if is_tensorrt else ()
+    names = layer_names(job.model)
+
+    def quantise(float_layers: Collection[str], dialect: Dialect = TENSORRT if is_tensorrt else ONNXRUNTIME) -> bytes:
+        mixed = to_int8(job.model, tensors, dialect, {*float_layers, *always_float})
+        return job.half(mixed) if is_tensorrt else _checked(mixed)
+
+    def ranking() -> tuple[LayerError, ...]:
+        choosable = {layer: names[layer] for layer in layers if layer not in always_float}
+        job.ranking = job.ranking or rank_layers(choosable, quantise, job.comparison)
+        return job.ranking
+
+    if job.settings.rank:
+        ranking()
+    guarded = hold(job.settings.budget, ranking, quantise, job.comparison)
+
+    def record(name: str, one: Guarded) -> _Made:
+        calibration = Calibration(
+            graph=name,
+            images=taken.images,
+            images_show=taken.shows,
+            map_errors=errors,
+            range_rule=job.settings.range_rule,
+            layers=len(layers),
+            float_layers=tuple(names[layer] for layer in (*always_float, *one.raised)),
+            float32_nodes=job.float32_nodes or (),
+            cost=one.cost,
+        )
+        return _Made(name, one.graph, calibration)
+
+    if is_tensorrt:
+        return [record(INT8_TENSORRT_GRAPH, guarded)]
+    reduced = quantise(guarded.raised, ONNXRUNTIME_7BIT)
+    seven_bit = Guarded(reduced, guarded.raised, job.comparison.cost(reduced))
+    return [record(INT8_GRAPH, guarded), record(INT8_7BIT_GRAPH, seven_bit)]
 
 
-def _read_pictures(bundle: Bundle, data: Path) -> _Pictures:
-    dataset = read_dataset(data, needs="train")
-    by_digest: dict[str, Sample] = {}
-    for sample in track((*dataset.train_good, *dataset.test), "finding the bundle's pictures"):
-        by_digest.setdefault(image_digest(sample.read()), sample)
-    return _Pictures(by_digest, dataset)
+def _fp16_graph(job: _Job) -> _Made:
+    graph = job.half(job.model)
+    cost = job.comparison.cost(graph)
+    if broken := job.settings.budget.broken_by(cost):
+        raise EdgeLeatherError(f"FP16 refused: it breaks the budget: {broken}. Allow more, or use fp32.")
+    calibration = Calibration(
+        graph=FP16_GRAPH,
+        images=0,
+        images_show=None,
+        map_errors={},
+        range_rule=None,
+        layers=0,
+        float_layers=(),
+        float32_nodes=job.float32_nodes or (),
+        cost=cost,
+    )
+    return _Made(FP16_GRAPH, graph, calibration)
 
 
-def _ranges(bundle: Bundle, model: onnx.ModelProto, pictures: _Pictures, most: int) -> Ranges:
+def _tensor_ranges(job: _Job, ranges: Ranges) -> tuple[RangeSet, dict[str, float], dict[str, TensorRange]]:
+    """The images whose ranges leave the smaller map error, the error of each choice, and the ranges by the rule asked for."""
+
+    def error(tensors: dict[str, TensorRange]) -> float:
+        return job.comparison.map_error(_checked(to_int8(job.model, tensors, ONNXRUNTIME)), _CHOSEN_ON)
+
+    pixels = pixel_ranges(job.model)
+    rule = job.settings.range_rule
+    start = RANGE_RULES["minmax" if rule == BY_MAP_ERROR else rule]
+    candidates: dict[str, dict[str, TensorRange]] = {
+        found.shows: {n: start(t) for n, t in found.tensors.items()} | pixels for found in ranges.sets
+    }
+    errors: dict[str, float] = {shows: error(tensors) for shows, tensors in candidates.items()}
+    (taken,) = (found for found in ranges.sets if found.shows == min(errors, key=lambda shows: errors[shows]))
+    tensors = candidates[taken.shows]
+    if rule == BY_MAP_ERROR:
+        best = errors[taken.shows]
+        choosable = [name for name in quantised_layers(job.model).tensors if name not in pixels]
+        for name in track(choosable, "choosing ranges"):
+            for other in ("percentile", "entropy"):
+                tried = tensors | {name: RANGE_RULES[other](taken.tensors[name])}
+                if tried[name] != tensors[name] and (found := error(tried)) < best:
+                    best, tensors = found, tried
+    return taken, errors, tensors
+
+
+def _written(job: _Job, made: Sequence[_Made], ranges: Ranges | None, fp32: bytes) -> Bundle:
+    """The bundle with the new graphs and all that belongs to them."""
+    if not made:
+        return job.bundle
+    before = job.bundle.manifest
+    names = {one.name for one in made}
+    contents: dict[str, bytes] = {}
+    thresholds, metrics = [], []
+    for one in made:
+        with opened(one.graph) as engine:
+            contents[one.name] = one.graph
+            contents[answers_file(one.name)] = to_json(record_answers(engine, one.name, read_golden(job.bundle)))
+            thresholds.append(
+                find_thresholds(
+                    engine,
+                    one.name,
+                    before.input_mode,
+                    job.pictures.find(before.images.threshold, "thresholds"),
+                    job.pictures.find(before.images.t2_t3, "T2 and T3"),
+                    left_out_scores=job.comparison.carried_over_by(engine),
+                    good_groups=job.bundle.thresholds_of(FP32_GRAPH).good_groups,
+                    false_alarm_rate=job.bundle.thresholds_of(FP32_GRAPH).verdict.wished_rate,
+                )
+            )
+            test, seen = job.pictures.dataset.test, before.images.all
+            metrics.append(hand_over_metrics(engine, one.name, before.input_mode, test, seen))
+    speeds = _speeds(job, made, fp32)
+    fp32_ms = speeds.get(FP32_GRAPH)
+    records = [replace(one.record, median_ms=speeds.get(one.name), fp32_median_ms=fp32_ms) for one in made]
+    images = before.images
+    if ranges is not None:
+        contents[RANGES_FILE] = json.dumps(asdict(ranges), separators=(",", ":")).encode()
+        images = replace(images, calibration=ranges.image_digests)
+    manifest = replace(
+        before,
+        default_precision=_default_precision(job, made, speeds),
+        thresholds=(*(t for t in before.thresholds if t.graph not in names), *thresholds),
+        calibrations=(*(c for c in before.calibrations if c.graph not in names), *records),
+        metrics=(*(m for m in before.metrics if m.graph not in names), *metrics),
+        images=images,
+    )
+    return update_bundle(job.bundle, manifest, contents)
+
+
+def _speeds(job: _Job, made: Sequence[_Made], fp32: bytes) -> dict[str, float]:
+    """Of those graphs that ONNX Runtime is for, and of fp32 beside them."""
+    for_onnxruntime = {one.name: one.graph for one in made if one.name in (INT8_GRAPH, FP16_GRAPH)}
+    if not for_onnxruntime:
+        return {}
+    return median_ms({FP32_GRAPH: fp32} | for_onnxruntime, job.comparison.compared.frames[0].images[:1])
+
+
+def _default_precision(job: _Job, made: Sequence[_Made], speeds: dict[str, float]) -> str:
+    """INT8 once it is there; under `auto` the fastest here of fp32 and the graphs that hold the budget."""
+    if job.settings.precision == "auto":
+        return GRAPH_FILES[min(speeds, key=lambda name: speeds[name])] if speeds else "fp32"
+    return "int8" if any(one.name == INT8_GRAPH for one in made) else job.bundle.manifest.default_precision
+
+
+def _calibration_pictures(bundle: Bundle, pictures: Pictures, most: int) -> list[tuple[str, Sample]]:
     digests = bundle.manifest.images.training
-    chosen = _taking_turns(pictures.find(digests, "training"), digests, most)
+    chosen = taking_turns(pictures.find(digests, "training"), digests, most)
     _check_that_they_show_something([sample for _, sample in chosen], pictures.dataset)
-    tensors = quantised_layers(model).tensors
+    return chosen
+
+
+def _ranges(job: _Job, chosen: list[tuple[str, Sample]]) -> Ranges:
+    bundle, most = job.bundle, job.settings.images
+    tensors = quantised_layers(job.model).tensors
     used = tuple(digest for digest, _ in chosen)
     graph_sha256 = bundle.manifest.files[FP32_GRAPH].sha256
     if kept := _kept_ranges(bundle):
         same = (kept.graph_sha256, kept.image_digests, kept.most_images) == (graph_sha256, used, most)
         if same and all(set(tensors) <= found.tensors.keys() for found in kept.sets):
             return kept
-    collector = RangeCollector(model, tensors)
+    collector = RangeCollector(job.model, tensors)
     mode = bundle.manifest.input_mode
     each = -(-most // len(chosen))  # of tiles, a picture gives so many
     rng = np.random.default_rng(5)
@@ -177,76 +368,6 @@ def _check_that_they_show_something(samples: Sequence[Sample], dataset: Dataset)
     )
 
 
-def _taking_turns(samples: Sequence[Sample], digests: Sequence[str], most: int) -> list[tuple[str, Sample]]:
-    """At most so many pictures, one of each photograph before a second of any."""
-    seen: dict[str, int] = {}
-    turns = []
-    for digest, sample in zip(digests, samples, strict=True):
-        seen[sample.group] = seen.get(sample.group, 0) + 1
-        turns.append((seen[sample.group], sample.name, digest, sample))
-    return [(digest, sample) for _, _, digest, sample in sorted(turns, key=lambda turn: turn[:2])[:most]]
-
-
-def _quantise(model: onnx.ModelProto, found: RangeSet) -> bytes:
-    quantised = to_onnxruntime_int8(model, found.tensors)
-    onnx.checker.check_model(quantised, full_check=True)
-    return bytes(quantised.SerializeToString())
-
-
-def _compared_images(bundle: Bundle, pictures: _Pictures) -> list[UInt8Array]:
-    """Model images that no range was measured on: validation pictures, and the same with a synthetic defect."""
-    digests = bundle.manifest.images.validation
-    chosen = _taking_turns(pictures.find(digests, "validation"), digests, _COMPARED_PICTURES)
-    rng = np.random.default_rng(6)
-    images = []
-    for _, sample in chosen:
-        image = prepare(sample.read(), bundle.manifest.input_mode).images[0]
-        images += [image, paste_defect(image, str(rng.choice(sorted(DEFECTS))), rng)[0]]
-    return images
-
-
-def _map_error(original: Engine, engine: Engine, images: Sequence[UInt8Array]) -> float:
-    """Mean absolute difference of two engines' maps, as a share of the first one's range."""
-    pairs = [(original.infer(image[None]).maps, engine.infer(image[None]).maps) for image in track(images, "comparing")]
-    expected, got = (np.concatenate(maps) for maps in zip(*pairs, strict=True))
-    return float(np.abs(got - expected).mean() / max(float(np.ptp(expected)), 1e-12))
-
-
-def _thresholds(bundle: Bundle, original: Engine, engine: Engine, pictures: _Pictures) -> Thresholds:
-    """Refitted on the INT8 graph; see `find_thresholds`."""
-    manifest, before = bundle.manifest, bundle.thresholds_of(FP32_GRAPH)
-    used = manifest.images
-    return find_thresholds(
-        engine,
-        INT8_GRAPH,
-        manifest.input_mode,
-        pictures.find(used.threshold, "thresholds"),
-        pictures.find(used.t2_t3, "T2 and T3"),
-        left_out_scores=_carried_over(before.left_out_scores, original, engine, pictures, bundle),
-        good_groups=before.good_groups,
-        false_alarm_rate=before.verdict.wished_rate,
-    )
-
-
-def _carried_over(
-    left_out: dict[str, float], original: Engine, engine: Engine, pictures: _Pictures, bundle: Bundle
-) -> dict[str, float]:
-    """Scores under refits without a picture's photograph, moved by what INT8 does to scores of pictures never trained on.
-
-    The refitted models themselves were never graphs; what quantisation adds is the networks' rounding, and that they share.
-    Training pictures cannot tell: they lie in the deployed memory, at a distance near 0, where rounding counts far more.
-    Validation pictures were scored by the deployed model, and are scored by its INT8 graph here.
-    """
-    if not left_out:
-        return {}
-    used, mode = bundle.manifest.images, bundle.manifest.input_mode
-    held_out = dict.fromkeys((*used.validation, *used.threshold))
-    moved: dict[str, float] = {}
-    scores: dict[str, float] = {}
-    for digest in track(held_out, "carrying scores over"):
-        (sample,) = pictures.find([digest], "validation and thresholds")
-        image = sample.read()
-        scores[digest] = infer_frame(engine, image, mode).score
-        moved[digest] = scores[digest] - infer_frame(original, image, mode).score
-    shift = float(np.mean(list(moved.values())))
-    return {digest: scores.get(digest, score + shift) for digest, score in left_out.items()}
+def _checked(model: onnx.ModelProto) -> bytes:
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())

@@ -1,13 +1,14 @@
-"""INT8 as explicit Q/DQ in ONNX Runtime's dialect (DESIGN 5).
+"""INT8 as explicit Q/DQ, in the dialects of ONNX Runtime and of TensorRT (DESIGN 5).
 
-uint8 activations, symmetric int8 weights per output channel, int32 bias at scale input x weight: only so does ONNX Runtime
-fuse each convolution, with its bias and ReLU, into one integer kernel. Affine quantisation after Jacob et al., "Quantization
-and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018, section 2.
+Affine quantisation after Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+inference", CVPR 2018, section 2; weights are symmetric int8 per output channel in both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -17,12 +18,38 @@ from edgeleather.calibration.quantised_layers import ACTIVATIONS, quantised_laye
 from edgeleather.calibration.ranges import TensorRange
 
 _UINT8_STEPS, _INT8_MAX, _INT32_ROOM = 255, 127, 2**30
+_SMALLEST_SCALE = np.float32(2.0**-20)  # that FP16 still tells from its neighbours
 
 
-def to_onnxruntime_int8(model: ModelProto, ranges: Mapping[str, TensorRange]) -> ModelProto:
-    """The fp32 model with Q/DQ pairs around its networks' layers; `ranges` has one for each of `quantised_layers().tensors`."""
-    chosen = quantised_layers(model)
-    writer = _Writer(model, set(chosen.layers))
+@dataclass(frozen=True)
+class Dialect:
+    """How a backend wants its integers.
+
+    `symmetric` activations are int8 around zero, others uint8 with a zero point. A `quantised_bias` is int32 at scale input x
+    weight, else it stays float. Weights reach from -`weight_max` to `weight_max`.
+    """
+
+    symmetric: bool
+    quantised_bias: bool
+    weight_max: int = _INT8_MAX
+
+
+# Only so does ONNX Runtime fuse each convolution, with its bias and ReLU, into one integer kernel.
+ONNXRUNTIME = Dialect(symmetric=False, quantised_bias=True)
+# The same for processors without integer dot products: there the sum of two products of uint8 and int8 must fit 16 bits.
+ONNXRUNTIME_7BIT = Dialect(symmetric=False, quantised_bias=True, weight_max=63)
+TENSORRT = Dialect(symmetric=True, quantised_bias=False)
+
+
+def to_int8(
+    model: ModelProto, ranges: Mapping[str, TensorRange], dialect: Dialect, float_layers: Collection[str] = ()
+) -> ModelProto:
+    """The fp32 model with Q/DQ pairs around its networks' layers, but for `float_layers`, which stay as they are.
+
+    `ranges` has one for each of `quantised_layers(model).tensors`.
+    """
+    chosen = quantised_layers(model, float_layers)
+    writer = _Writer(model, set(chosen.layers), dialect)
     for name in chosen.tensors:
         writer.add_activation(name, ranges[chosen.same_range.get(name, name)])
     return writer.write()
@@ -52,8 +79,9 @@ def quantised_convolution(channels: int, side: int) -> ModelProto:
 
 
 class _Writer:
-    def __init__(self, model: ModelProto, layers: set[str]) -> None:
+    def __init__(self, model: ModelProto, layers: set[str], dialect: Dialect) -> None:
         self._model = model
+        self._dialect = dialect
         self._layers = layers
         self._made_by_a_layer = set(layers)
         for node in model.graph.node:
@@ -66,10 +94,15 @@ class _Writer:
     def add_activation(self, name: str, found: TensorRange) -> None:
         """Scale and zero point of an activation; its range is widened to hold 0, which padding needs exactly."""
         low, high = min(found.minimum, 0.0), max(found.maximum, 0.0)
-        scale = np.float32((high - low) / _UINT8_STEPS or 1.0)
+        if self._dialect.symmetric:
+            scale = _half_above(np.float32(max(-low, high) / _INT8_MAX or 1.0))
+            zero_point: np.generic = np.int8(0)
+        else:
+            scale = np.float32((high - low) / _UINT8_STEPS or 1.0)
+            zero_point = np.uint8(np.clip(np.rint(-low / scale), 0, _UINT8_STEPS))
         self._scales[name] = scale
         self._constant(f"{name}_scale", scale)
-        self._constant(f"{name}_zero_point", np.uint8(np.clip(np.rint(-low / scale), 0, _UINT8_STEPS)))
+        self._constant(f"{name}_zero_point", zero_point)
 
     def write(self) -> ModelProto:
         nodes: list[NodeProto] = []
@@ -121,16 +154,20 @@ class _Writer:
         values = self._array(weight)
         offsets = self._array(bias[0]) if bias else np.zeros(len(values), np.float32)
         largest = np.abs(values).reshape(len(values), -1).max(1)
-        # The bias counts in steps of input scale x weight scale. A channel whose weights are next to nothing would need more
-        # steps than an int32 holds: its weights, which do not matter, get a coarser scale.
-        smallest = np.abs(offsets) / (self._scales[source] * _INT32_ROOM)
-        scale = np.maximum(np.where(largest > 0, largest / _INT8_MAX, 1.0), smallest).astype(np.float32)
+        scale = np.where(largest > 0, largest / self._dialect.weight_max, 1.0).astype(np.float32)
+        if self._dialect.quantised_bias:
+            # The bias counts in steps of input scale x weight scale. A channel whose weights are next to nothing would need
+            # more steps than an int32 holds: its weights, which do not matter, get a coarser scale.
+            smallest = np.abs(offsets) / (self._scales[source] * _INT32_ROOM)
+            scale = np.maximum(scale, smallest).astype(np.float32)
+        else:
+            scale = _half_above(scale)
         by_channel = scale.reshape(-1, *[1] * (values.ndim - 1))
         layer = node.output[0]  # names by layer: two layers may share a weight or a bias
         self._constant(f"{layer}_weight_quantized", np.rint(values / by_channel).astype(np.int8))
         nodes = [self._dequantise(f"{layer}_weight", scale, np.zeros(len(scale), np.int8))]
         node.input[0], node.input[1] = self._read_as(source), f"{layer}_weight_dequantized"
-        if bias:
+        if bias and self._dialect.quantised_bias:
             step = self._scales[source] * scale
             self._constant(f"{layer}_bias_quantized", np.rint(offsets.astype(np.float64) / step).astype(np.int32))
             nodes.append(self._dequantise(f"{layer}_bias", step, np.zeros(len(step), np.int32)))
@@ -148,3 +185,10 @@ class _Writer:
 
     def _constant(self, name: str, value: AnyArray | np.generic) -> None:
         self._constants[name] = numpy_helper.from_array(np.asarray(value), name)
+
+
+def _half_above(scale: Any) -> Any:
+    """Scales as the next larger values that FP16 has too: TensorRT's graph keeps its scales in it."""
+    scale = np.maximum(scale, _SMALLEST_SCALE)
+    half = np.float16(scale)
+    return np.where(half < scale, np.nextafter(half, np.float16(np.inf)), half).astype(np.float32)

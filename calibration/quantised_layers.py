@@ -12,6 +12,7 @@ from edgeleather.errors import EdgeLeatherError
 NETWORKS_KEY = "edgeleather.networks"  # in the model's metadata: prefixes of the networks' parameter names
 _WEIGHTED = ("Conv",)
 ACTIVATIONS = ("Relu", "Clip")
+_PIXEL_PLANES = 4  # RGB and the plane that takes the mean off (`Backbone.fold_normalisation`)
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class QuantisedLayers:
     same_range: dict[str, str]
 
 
-def quantised_layers(model: ModelProto) -> QuantisedLayers:
+def quantised_layers(model: ModelProto, float_layers: Collection[str] = ()) -> QuantisedLayers:
     """Choose the convolutions of the method's networks and what lies between them: ReLU, sums, pooling, joining, enlarging.
 
-    Everything else, above all distances and the map's own arithmetic, stays float (DESIGN 5).
+    Everything else, above all distances and the map's own arithmetic, stays float (DESIGN 5), and so do `float_layers`.
 
     Raises:
         EdgeLeatherError: the graph does not say what its networks are, or they hold no convolution.
@@ -43,6 +44,8 @@ def quantised_layers(model: ModelProto) -> QuantisedLayers:
         if not from_image.intersection(node.input):
             continue  # a constant, which engines compute once
         from_image |= set(node.output)
+        if node.output[0] in float_layers:
+            continue
         if graph.has_weights(node):
             tensors[node.input[0]] = None
         elif not graph.lies_between_layers(node, tensors):
@@ -51,10 +54,37 @@ def quantised_layers(model: ModelProto) -> QuantisedLayers:
             same_range[node.output[0]] = same_range.get(node.input[0], node.input[0])
         layers.append(node.output[0])
         tensors[graph.end_of(node)] = None
-    if not layers:
+    if not layers and not float_layers:
         raise EdgeLeatherError("this graph has no convolution that could be quantised.")
     outputs = {value.name for value in model.graph.output}
     return QuantisedLayers(tuple(layers), tuple(name for name in tensors if name not in outputs), same_range)
+
+
+def layer_names(model: ModelProto) -> dict[str, str]:
+    """What to call each node's output: a convolution by its weight's name in the method, others by operator and output."""
+    return {
+        node.output[0]: node.input[1].removesuffix(".weight")
+        if node.op_type == "Conv"
+        else f"{node.op_type} {node.output[0]}"
+        for node in model.graph.node
+    }
+
+
+def pixel_layers(model: ModelProto) -> tuple[str, ...]:
+    """The convolutions that read pixels: int8 around zero has only half of the levels that pixels have."""
+    pixels = pixel_tensors(model)
+    return tuple(node.output[0] for node in model.graph.node if node.op_type == "Conv" and node.input[0] in pixels)
+
+
+def pixel_tensors(model: ModelProto) -> frozenset[str]:
+    """The image and what is made of it pixel by pixel, before the first convolution that makes features."""
+    pixels = {value.name for value in model.graph.input}
+    channels = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    for node in model.graph.node:
+        makes_features = node.op_type == "Conv" and channels.get(node.input[1], 0) > _PIXEL_PLANES
+        if pixels.intersection(node.input) and not makes_features and node.op_type != "Concat":
+            pixels |= set(node.output)
+    return frozenset(pixels)
 
 
 class _Graph:
@@ -90,7 +120,10 @@ class _Graph:
         return str(name)
 
     def _feeds_a_layer(self, node: NodeProto) -> bool:
-        return any(self.has_weights(reader) for reader in self._readers.get(node.output[0], []))
+        """Also by way of joining or pooling, but not by way of arithmetic, which is the map's."""
+        readers = self._readers.get(node.output[0], [])
+        passing = (reader for reader in readers if reader.op_type == "Concat" or _repeats_values(reader))
+        return any(map(self.has_weights, readers)) or any(map(self._feeds_a_layer, passing))
 
 
 def _repeats_values(node: NodeProto) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from onnx import ModelProto, helper
 
 from edgeleather.arrays import Float32Array, IntArray, UInt8Array
+from edgeleather.calibration.quantised_layers import pixel_tensors, quantised_layers
 from edgeleather.engines.onnxruntime import open_session
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import usable_cores
@@ -92,6 +94,21 @@ class RangeCollector:
         if not self._images:
             raise EdgeLeatherError("expected calibration pictures, got none.")
         return RangeSet(shows, self._images, {name: found.range() for name, found in self._histograms.items()})
+
+
+def pixel_ranges(model: ModelProto) -> dict[str, TensorRange]:
+    """Of the quantised tensors that are pixels still: of all pixels that can come, measured on the corners of the colour cube.
+
+    What good leather does not show, a white spot say, must not be clipped before any network has seen it.
+    """
+    pixels = pixel_tensors(model)
+    tensors = [name for name in quantised_layers(model).tensors if name in pixels]
+    if not tensors:
+        return {}
+    _, height, width, _ = (dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim)
+    collector = RangeCollector(model, tensors)
+    collector.add(np.full((height, width, 3), colour, np.uint8) for colour in itertools.product((0, 255), repeat=3))
+    return collector.ranges("normals").tensors
 
 
 class _Histogram:

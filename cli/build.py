@@ -2,32 +2,119 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgeleather.cli.options import as_json_option, bundle_argument, precision_option, print_json, threads_option
-from edgeleather.engines.engine import ENGINES
+from edgeleather.cli.options import as_json_option, backend_option, bundle_argument, print_json, threads_option
+from edgeleather.engines.engine import BuildSettings
+
+if TYPE_CHECKING:
+    from edgeleather.export.building import Outcome
 
 
-@click.command(epilog="Example: edgeleather build bundle --backend onnxruntime --precision int8")
+@click.command(
+    epilog="Example: edgeleather build bundle --backend tensorrt-rtx --precision fp16 --target 8.6 --target 8.9"
+)
 @bundle_argument
-@click.option("--backend", type=click.Choice(list(ENGINES)), default="onnxruntime", show_default=True)
-@precision_option
+@backend_option
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8", "auto"]),
+    default=None,
+    help="Which of the bundle's graphs; auto builds and times all of them, and inspect then takes the fastest.  "
+    "[default: the bundle's own]",
+)
+@click.option(
+    "--batch",
+    nargs=3,
+    type=click.IntRange(1),
+    default=(1, 1, 8),
+    show_default=True,
+    metavar="MIN OPT MAX",
+    help="TensorRT: images at once, least, usual and greatest.",
+)
+@click.option(
+    "--workspace-mib",
+    type=click.IntRange(1),
+    default=None,
+    help="TensorRT: most memory that a layer may take.  [default: 1024]",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="X.Y",
+    help="tensorrt-rtx: a compute capability to build for; can be repeated.  [default: 8.0 and later]",
+)
 @threads_option
 @as_json_option
-def build(bundle: Path, backend: str, precision: str | None, threads: int | None, as_json: bool) -> None:
+def build(
+    bundle: Path,
+    backend: str,
+    precision: str | None,
+    batch: tuple[int, int, int],
+    workspace_mib: int | None,
+    targets: tuple[str, ...],
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Build this machine's engine from a graph of BUNDLE and replay all golden frames on it.
 
-    It is kept below the bundle's engines folder with its signature; `inspect` takes it from there.
+    It is kept below the bundle's engines folder with its signature; `inspect` takes it from there. tensorrt-rtx builds without
+    a GPU too; such an engine is replayed where it first runs.
     """
-    from edgeleather.export.building import build_engine
+    from edgeleather.export.building import AUTO, build_engine, build_fastest
 
-    file, outcome = build_engine(bundle, backend, precision, threads)
-    if as_json:
-        print_json({"engine": str(file), "passed": outcome.passed, **vars(outcome)})
-        return
-    click.echo(
-        f"Engine {file}: {outcome.frames} golden frames answered as recorded, "
-        f"at most {100 * outcome.worst_deviation:.2g} % off."
-    )
+    settings = BuildSettings(batch, workspace_mib, targets, threads)
+    if precision == AUTO:
+        outcome, choice, refused = build_fastest(bundle, backend, settings)
+        if as_json:
+            print_json(_record(outcome) | {"median_ms_by_precision": choice.median_ms, "refused": refused})
+            return
+        for reason in refused:
+            click.echo(f"Left out {reason}", err=True)
+        times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in choice.median_ms.items())
+        click.echo(f"Fastest here: {choice.precision} ({times}). inspect takes it from now on.")
+    else:
+        outcome = build_engine(bundle, backend, precision, settings)
+        if as_json:
+            print_json(_record(outcome))
+            return
+    _print(outcome)
+
+
+def _record(outcome: Outcome) -> dict[str, object]:
+    replay = outcome.replay
+    return {
+        "engine": str(outcome.file),
+        "signature": asdict(outcome.record),
+        "layers": str(outcome.layers_file) if outcome.layers_file else None,
+        "replay": {"passed": replay.passed, **vars(replay)} if replay else None,
+        "start_ms": outcome.start_ms,
+        "median_ms": outcome.median_ms,
+        "notes": outcome.notes,
+    }
+
+
+def _print(outcome: Outcome) -> None:
+    record, replay = outcome.record, outcome.replay
+    size_mb = outcome.file.stat().st_size / 1e6
+    click.echo(f"Engine {outcome.file} ({size_mb:.1f} MB), {record.signature.precision}, for {record.built_for}.")
+    for name, value in record.flags.items():
+        click.echo(f"  {name}: {value}")
+    if record.driver_floor:
+        click.echo(f"  GPU driver at least: {record.driver_floor}")
+    if outcome.layers_file:
+        click.echo(f"  layer report: {outcome.layers_file}")
+    if replay:
+        click.echo(
+            f"  {replay.frames} golden frames answered as recorded, at most {100 * replay.worst_deviation:.2g} % off; "
+            f"{outcome.median_ms:.2f} ms an image with {record.threads or 'no'} threads"
+        )
+        starts = ", then ".join(f"{ms:.0f} ms" for ms in outcome.start_ms)
+        click.echo(f"  start, with the first image: {starts}" + (" with its cache" * (len(outcome.start_ms) > 1)))
+    for note in outcome.notes:
+        click.echo(f"  {note}")

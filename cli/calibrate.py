@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edgeleather.cli.options import as_json_option, bundle_argument, print_json
-from edgeleather.errors import MissingPartError
+from edgeleather.cli.options import FiniteFloat, absolute_path, as_json_option, bundle_argument, print_json
+from edgeleather.errors import EdgeLeatherError, MissingPartError
 from edgeleather.machine import is_installed
 
 if TYPE_CHECKING:
     from edgeleather.bundle import Bundle, Calibration
-
+    from edgeleather.calibration.calibrating import Calibrated, CalibrationSettings
 
 WORTH_A_WARNING = 0.005  # of image AUROC
 
 
-@click.command(epilog="Example: edgeleather calibrate bundle --data photos")
+@click.command(epilog="Example: edgeleather calibrate bundle --data photos --max-map-error 1 --sensitivity layers")
 @bundle_argument
 @click.option(
     "--data",
@@ -26,7 +27,20 @@ WORTH_A_WARNING = 0.005  # of image AUROC
     required=True,
     help="The dataset that trained it; its good pictures calibrate.",
 )
-@click.option("--precision", type=click.Choice(["int8"]), default="int8", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["int8", "fp16", "auto"]),
+    default="int8",
+    show_default=True,
+    help="auto makes both and has inspect take the fastest here that holds the budget, fp32 included.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["onnxruntime", "tensorrt"]),
+    default="onnxruntime",
+    show_default=True,
+    help="Whose INT8 dialect; tensorrt's is for tensorrt-rtx too, with FP16 around the INT8 layers.",
+)
 @click.option(
     "--images",
     type=click.IntRange(1),
@@ -34,35 +48,181 @@ WORTH_A_WARNING = 0.005  # of image AUROC
     show_default=True,
     help="At most so many pictures to measure ranges on.",
 )
+@click.option(
+    "--range-rule",
+    type=click.Choice(["minmax", "percentile", "entropy", "by-map-error"]),
+    default="minmax",
+    show_default=True,
+    help="What the 8 bits of an activation cover; by-map-error chooses for each tensor, in minutes.",
+)
+@click.option(
+    "--max-flips",
+    type=click.IntRange(0),
+    default=None,
+    help="Guard: so many verdicts may differ from fp32's, on validation pictures, the same with synthetic defects, and the "
+    "pictures of T2 and T3.",
+)
+@click.option(
+    "--max-auroc-drop",
+    type=FiniteFloat(0, 100),
+    default=None,
+    help="Guard: points of image AUROC that may be lost there.",
+)
+@click.option(
+    "--max-map-error",
+    type=FiniteFloat(0, 100),
+    default=None,
+    help="Guard: mean difference of the maps there, in % of the fp32 maps' range.",
+)
+@click.option(
+    "--sensitivity",
+    type=click.Path(path_type=Path),
+    callback=absolute_path,
+    default=None,
+    help="Folder for a ranking of the layers by the map error that each causes: sensitivity.json and a picture.",
+)
 @as_json_option
-def calibrate(bundle: Path, data: Path, precision: str, images: int, as_json: bool) -> None:
-    """Add an INT8 graph to BUNDLE: activation ranges, thresholds and golden answers of its own, and what it cost.
+def calibrate(
+    bundle: Path,
+    data: Path,
+    precision: str,
+    backend: str,
+    images: int,
+    range_rule: str,
+    max_flips: int | None,
+    max_auroc_drop: float | None,
+    max_map_error: float | None,
+    sensitivity: Path | None,
+    as_json: bool,
+) -> None:
+    """Add an INT8 or FP16 graph to BUNDLE, with thresholds and golden answers of its own, and say what it cost.
 
     Ranges are measured on good pictures that trained the bundle, and on the same with synthetic defects; the choice whose
-    maps are nearer to the fp32 graph's is taken.
+    maps are nearer to the fp32 graph's is taken. A guard keeps the most sensitive layers in higher precision until its
+    limits hold, and refuses where nothing does.
     """
-    made, record = calibrate_and_report(bundle, data, images, quiet=as_json)
+    if precision == "auto" and backend != "onnxruntime":
+        raise click.UsageError(
+            "--precision auto times graphs in ONNX Runtime; build --precision auto times TensorRT's engines."
+        )
+    _require_onnx()
+    from edgeleather.calibration.calibrating import CalibrationSettings
+    from edgeleather.calibration.guard import Budget
+
+    budget = Budget(max_flips, _share(max_auroc_drop), _share(max_map_error))
+    settings = CalibrationSettings(precision, backend, images, range_rule, budget, rank=sensitivity is not None)
+    if sensitivity:
+        require_folder(sensitivity)
+    made = calibrate_and_report(bundle, data, settings, quiet=as_json)
+    if sensitivity:
+        write_sensitivity(made, sensitivity, quiet=as_json)
     if as_json:
-        verdict = made.thresholds_of(record.graph).verdict.value
-        print_json({"bundle": str(bundle), "verdict_threshold": verdict} | vars(record))
+        manifest = made.bundle.manifest
+        graphs = [
+            asdict(record) | {"verdict_threshold": made.bundle.thresholds_of(record.graph).verdict.value}
+            for record in made.records
+        ]
+        print_json(
+            {
+                "bundle": str(bundle),
+                "default_precision": manifest.default_precision,
+                "graphs": graphs,
+                "refused": made.refused,
+            }
+        )
 
 
-def calibrate_and_report(bundle: Path, data: Path, images: int, quiet: bool) -> tuple[Bundle, Calibration]:
+def calibrate_and_report(bundle: Path, data: Path, settings: CalibrationSettings, quiet: bool) -> Calibrated:
     """What `calibrate` and `teach` share; with `quiet` what is said goes to standard error."""
+    _require_onnx()
+    from edgeleather.calibration.calibrating import auroc_lost, calibrate_bundle
+
+    made = calibrate_bundle(bundle, data, settings)
+    for record in made.records:
+        for line in describe(made.bundle, record):
+            click.echo(line, err=quiet)
+        lost = auroc_lost(made.bundle.manifest, record.graph)
+        if lost is not None and lost > WORTH_A_WARNING:
+            click.echo(
+                f"Warning: {record.graph} loses {100 * lost:.1f} points of image AUROC on the test pictures. Read the "
+                "benchmark's report before you use it; inspect --precision fp32 takes the other graph.",
+                err=True,
+            )
+    for reason in made.refused:
+        click.echo(f"Left out: {reason}", err=quiet)
+    if settings.precision == "auto":
+        click.echo(f"Fastest here of what holds the budget: {made.bundle.default_precision}.", err=quiet)
+    return made
+
+
+def describe(bundle: Bundle, record: Calibration) -> list[str]:
+    """What a new graph is and what it cost, a line each."""
+    lines = []
+    if record.map_errors:
+        errors = ", ".join(f"{100 * error:.2f} % from {shows}" for shows, error in record.map_errors.items())
+        lines.append(
+            f"{record.graph}: ranges ({record.range_rule}) from {record.images} {record.images_show}; map error {errors}."
+        )
+    auroc = "" if record.cost.auroc_drop is None else f", image AUROC {-100 * record.cost.auroc_drop:+.2f} points"
+    lines.append(
+        f"{record.graph} against fp32, on pictures that no report counts: map error {100 * record.cost.map_error:.2f} %, "
+        f"{len(record.cost.flips)} flipped verdicts{auroc}."
+    )
+    lines += [f"  flipped: {name}" for name in record.cost.flips]
+    if record.float_layers:
+        kept = f"{len(record.float_layers)} of {record.layers} layers in higher precision"
+        lines.append(f"  {kept}: {', '.join(record.float_layers)}")
+    if record.float32_nodes:
+        lines.append(f"  {len(record.float32_nodes)} nodes stay float32, where FP16 overflows or loses the map")
+    if record.median_ms is not None and record.fp32_median_ms is not None:
+        times = record.fp32_median_ms / record.median_ms
+        speed = (
+            f"{times:.2f} times as fast as fp32"
+            if times > 1
+            else f"NOT faster than fp32 ({record.fp32_median_ms:.2f} ms)"
+        )
+        lines.append(f"  {record.median_ms:.2f} ms an image on this machine in ONNX Runtime: {speed}")
+    lines.append(f"  verdict: {bundle.thresholds_of(record.graph).describe()}")
+    return lines
+
+
+def write_sensitivity(made: Calibrated, folder: Path, quiet: bool) -> None:
+    """The ranking of the layers, as JSON and as a picture."""
+    import json
+
+    from edgeleather.calibration.sensitivity import picture_of
+    from edgeleather.files import write_atomically
+
+    raised = made.records[0].float_layers if made.records else ()
+    rows = [asdict(error) | {"raised": error.name in raised} for error in made.ranking]
+    write_atomically(folder / "sensitivity.json", (json.dumps(rows, indent=1) + "\n").encode())
+    if is_installed("matplotlib"):
+        write_atomically(folder / "sensitivity.png", picture_of(made.ranking, raised))
+    worst = made.ranking[0] if made.ranking else None
+    if worst:
+        click.echo(
+            f"Most sensitive: {worst.name}, {100 * worst.map_error:.2f} % alone. Ranking in {folder}.", err=quiet
+        )
+
+
+def require_folder(folder: Path) -> None:
+    """Make a folder to write into, before hours of work and not after.
+
+    Raises:
+        EdgeLeatherError: it cannot be made.
+    """
+    from edgeleather.files import cannot_write
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(folder, error)) from error
+
+
+def _share(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100
+
+
+def _require_onnx() -> None:
     if not is_installed("onnx"):
         raise MissingPartError("onnx", "train")
-    from edgeleather.calibration.calibrating import INT8_GRAPH, auroc_lost, calibrate_bundle
-
-    made = calibrate_bundle(bundle, data, images)
-    (record,) = (found for found in made.manifest.calibrations if found.graph == INT8_GRAPH)
-    errors = ", ".join(f"{100 * error:.2f} % from {shows}" for shows, error in record.map_errors.items())
-    click.echo(f"INT8: ranges from {record.images} {record.images_show}; mean map error {errors}.", err=quiet)
-    click.echo(f"Verdict of the INT8 graph: {made.thresholds_of(INT8_GRAPH).describe()}.", err=quiet)
-    lost = auroc_lost(made.manifest)
-    if lost is not None and lost > WORTH_A_WARNING:
-        click.echo(
-            f"Warning: the INT8 graph loses {100 * lost:.1f} points of image AUROC on the test pictures. "
-            "Read the benchmark's report before you use it; inspect --precision fp32 takes the other graph.",
-            err=True,
-        )
-    return made, record

@@ -11,9 +11,11 @@ from typing import Any
 import click
 
 from edgeleather import __version__
-from edgeleather.bundle import GRAPH_FILES, ONNXRUNTIME_GRAPHS, everything, read_bundle
+from edgeleather.bundle import GRAPH_FILES, ONNXRUNTIME_GRAPHS, Bundle, everything, read_bundle
 from edgeleather.cli.options import as_json_option, print_json, threads_option
-from edgeleather.engines.built import open_engine
+from edgeleather.engines.built import graphs_to_open, open_engine, signature_file
+from edgeleather.engines.engine import ENGINES, backend_module, load_engine
+from edgeleather.errors import EdgeLeatherError
 from edgeleather.golden import replay
 from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed, usable_cores
 
@@ -45,15 +47,18 @@ def doctor(bundle: Path | None, threads: int | None, as_json: bool) -> None:
 
     Exit code 1 if the bundle is damaged or an engine does not give the recorded answers.
     """
-    result: dict[str, Any] = {"machine": _machine(), "parts": [_part(*part) for part in PARTS]}
+    result: dict[str, Any] = {
+        "machine": _machine(),
+        "parts": [_part(*part) for part in PARTS],
+        "backends": [_backend(name) for name in ENGINES],
+    }
     if bundle is not None:
         result["bundle"] = _replays(bundle, threads)
     if as_json:
         print_json(result)
     else:
         _print(result)
-    graphs = result["bundle"]["graphs"] if bundle is not None else [{"passed": True}]
-    if not graphs or not all(graph["passed"] for graph in graphs):
+    if bundle is not None and not result["bundle"]["passed"]:
         raise SystemExit(1)
 
 
@@ -81,27 +86,68 @@ def _replays(folder: Path, threads: int | None) -> dict[str, Any]:
     bundle = read_bundle(folder, everything)
     graphs = []
     for name in (graph for graph in ONNXRUNTIME_GRAPHS if graph in bundle.manifest.files):
-        with closing(open_engine(bundle, GRAPH_FILES[name], threads)) as engine:
+        with closing(load_engine("onnxruntime", folder / name, GRAPH_FILES[name], threads)) as engine:
             outcome = replay(bundle, engine, name)
         verdict = bundle.thresholds_of(name).describe()
-        graphs.append({"graph": name, "verdict": verdict, "passed": outcome.passed, **vars(outcome)})
+        precision = GRAPH_FILES[name]
+        graphs.append(
+            {"graph": name, "precision": precision, "verdict": verdict, "passed": outcome.passed, **vars(outcome)}
+        )
+    engines = [_engine(bundle, *pair, threads) for pair in _built_here(folder)]
+    # Of INT8 one graph suffices: which one is for this processor, its golden frames tell.
+    answered = {graph["precision"] for graph in graphs if graph["passed"]}
     return {
         "folder": str(folder),
         "method": bundle.manifest.method,
         "files": len(bundle.manifest.files),
         "graphs": graphs,
+        "engines": engines,
+        "passed": all(graph["precision"] in answered for graph in graphs) and all(e["passed"] for e in engines),
     }
+
+
+def _built_here(folder: Path) -> list[tuple[str, str]]:
+    """Backend and precision of every engine that was built on this machine."""
+    pairs = [(backend, precision) for backend in ENGINES for precision in ("fp32", "fp16", "int8")]
+    return [pair for pair in pairs if signature_file(folder, *pair).exists()]
+
+
+def _engine(bundle: Bundle, backend: str, precision: str, threads: int | None) -> dict[str, Any]:
+    """What an engine that was built here says to the golden frames; one that is stale or cannot run says why."""
+    named = {"engine": f"{backend} {precision}"}
+    try:
+        (graph,) = graphs_to_open(bundle, precision, backend)
+        with closing(open_engine(bundle, graph, precision, threads, backend)) as engine:
+            outcome = replay(bundle, engine, graph)
+    except EdgeLeatherError as error:
+        return named | {"passed": False, "error": str(error)}
+    return named | {"graph": graph, "passed": outcome.passed, "error": None, **vars(outcome)}
+
+
+def _backend(name: str) -> dict[str, Any]:
+    """Whether a backend is there and can run here, or what makes it so."""
+    module = backend_module(name)
+    try:
+        found = module.version()
+    except EdgeLeatherError as error:
+        return {"backend": name, "version": None, "cannot_run": str(error)}
+    return {"backend": name, "version": found, "cannot_run": module.can_run() or None}
 
 
 def _print(result: dict[str, Any]) -> None:
     machine = result["machine"]
     click.echo(f"edgeleather {machine['edgeleather']}, Python {machine['python']}")
     click.echo(f"{machine['cpu']}, {machine['usable_cores']} usable cores")
-    instructions = ", ".join(machine["integer_dot_instructions"]) or "none: INT8 will gain little here"
+    instructions = ", ".join(machine["integer_dot_instructions"])
+    instructions = instructions or "none: INT8 gains little here, and the 7-bit graph may be needed"
     click.echo(f"integer dot products: {instructions}")
     for part in result["parts"]:
         state = part["version"] or f"missing, get it with: {part['install']}"
         click.echo(f"  {part['part']:9s} {part['name']:34s} {state}")
+    for backend in result["backends"]:
+        version_text = f"{backend['version']}, builds engines" if backend["version"] else ""
+        runs = f"does not run here: {backend['cannot_run']}" if backend["cannot_run"] else "runs here"
+        click.echo(f"  backend   {backend['backend']:34s} {'; '.join(filter(None, (version_text, runs)))}")
     if "bundle" in result:
         bundle = result["bundle"]
         click.echo(f"{bundle['folder']}: {bundle['method']}, {bundle['files']} files as the manifest says")
@@ -111,3 +157,6 @@ def _print(result: dict[str, Any]) -> None:
                 f"  {graph['graph']}: {graph['frames']} golden frames {state}, "
                 f"at most {100 * graph['worst_deviation']:.2g} % off; {graph['verdict']}"
             )
+        for engine in bundle["engines"]:
+            state = "passed" if engine["passed"] else f"FAILED: {engine['error'] or 'other answers than recorded'}"
+            click.echo(f"  engine {engine['engine']}: {state}")

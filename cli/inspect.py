@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from edgeleather.bundle import for_inspection, read_bundle
+from edgeleather.bundle import for_inspection, read_bundle, without_original
 from edgeleather.cli.options import (
     FiniteFloat,
     as_json_option,
@@ -20,10 +20,11 @@ from edgeleather.cli.options import (
     fit_of,
     fit_options,
     input_option,
-    precision_option,
     print_json,
     threads_option,
 )
+from edgeleather.engines.built import read_choice
+from edgeleather.engines.engine import ENGINES
 from edgeleather.runtime.inspector import Inspector, InspectorSettings
 from edgeleather.runtime.live import DEFAULT_RECONNECT_SECONDS
 from edgeleather.runtime.loop import Summary, run_loop
@@ -49,7 +50,24 @@ from edgeleather.runtime.sources import open_source
     metavar="SECONDS",
     help="How long a camera or stream that was lost is looked for.",
 )
-@precision_option
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default=None,
+    help="Which of the bundle's graphs.  [default: what build --precision auto chose here, else the bundle's own]",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(list(ENGINES)),
+    default=None,
+    help="What runs the engine.  [default: what build --precision auto chose here, else onnxruntime]",
+)
+@click.option(
+    "--trust-engine",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Run this engine file, which was built elsewhere. It is code: only from whom you trust.",
+)
 @input_option
 @fit_options
 @click.option(
@@ -74,6 +92,8 @@ def inspect(
     source: str,
     reconnect_for: float,
     precision: str | None,
+    backend: str | None,
+    trust_engine: Path | None,
     input_kind: str | None,
     fit: str | None,
     jsonl: Path | None,
@@ -89,15 +109,23 @@ def inspect(
 
     Exit code 1 if nothing could be inferred, the source ended abnormally or a record could not be written.
     """
+    if trust_engine and (precision or backend):
+        raise click.UsageError("--trust-engine says by itself which precision and backend it is of.")
+    choice = None if precision or backend or trust_engine else read_choice(bundle)
+    precision, backend = (choice.precision, choice.backend) if choice else (precision, backend or "onnxruntime")
     settings = InspectorSettings(
         precision=precision,
+        backend=backend,
+        trusted_engine=trust_engine,
         input_kind=input_kind,
         fit=fit_of(fit, input_kind),
         white_level=white_level,
         false_alarm_rate=false_alarm_rate,
         threads=threads,
     )
-    inspector = Inspector(read_bundle(bundle, for_inspection(precision)), settings)
+    inspector = Inspector(
+        read_bundle(bundle, without_original if trust_engine else for_inspection(precision, backend)), settings
+    )
     with contextlib.closing(inspector), stop_on_signals() as stop:
         frames = open_source(source, stop, reconnect_for, lambda *state: click.echo(": ".join(state), err=True))
         stream = sys.stderr if as_json else sys.stdout
@@ -133,7 +161,12 @@ def report(summary: Summary, sinks: list[QueuedSink], inspector: Inspector, as_j
     if as_json:
         unwritten = {sink.name: sink.lost for sink in sinks if sink.lost}
         verdicts = [{"tiles_per_frame": tiles} | vars(verdict) for tiles, verdict in inspector.verdicts.items()]
-        print_json(vars(summary) | {"precision": inspector.precision, "unwritten": unwritten, "verdicts": verdicts})
+        named = {
+            "precision": inspector.precision,
+            "graph": inspector.graph,
+            "backend": inspector.engine.signature.backend,
+        }
+        print_json(vars(summary) | named | {"unwritten": unwritten, "verdicts": verdicts})
         return
     for tiles, verdict in inspector.verdicts.items():
         click.echo(

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edgeleather.engines.engine import ENGINES
 from edgeleather.methods.table import METHODS
 from edgeleather.preprocess import Fit
 
@@ -43,11 +44,12 @@ seed_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 256), default=None, help="Cores for inference.  [default: all usable ones]"
 )
-precision_option = click.option(
-    "--precision",
-    type=click.Choice(["fp32", "int8"]),
-    default=None,
-    help="Which of the bundle's graphs.  [default: int8 where the bundle was calibrated, else fp32]",
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(list(ENGINES)),
+    default="onnxruntime",
+    show_default=True,
+    help="What runs the engine.",
 )
 false_alarm_rate_option = click.option(
     "--false-alarm-rate",
@@ -95,6 +97,8 @@ class TrainingChoices:
     epochs: int | None = None
     learning_rate: float | None = None
     patience: int | None = None
+    width: int | None = None
+    textures: Path | None = None
     seed: int = 0
 
 
@@ -126,6 +130,19 @@ _TRAINING_OPTIONS = (
         type=click.IntRange(1),
         default=None,
         help="Stop after so many epochs without a better validation loss.  [default: the preset's]",
+    ),
+    click.option(
+        "--width",
+        type=click.IntRange(1, 512),
+        default=None,
+        help="draem: channels of its networks' first level; the original's 128 is for GPUs.  [default: the preset's]",
+    ),
+    click.option(
+        "--textures",
+        type=click.Path(path_type=Path),
+        callback=absolute_path,
+        default=None,
+        help="draem: folder of pictures to paste in training (DTD, say).  [default: made ones]",
     ),
     seed_option,
 )

@@ -72,7 +72,7 @@ def teach_bundle(
     require_train_extra()
     from edgeleather.benchmarks.report import benchmark_bundles, markdown
     from edgeleather.bundle import check_bundle_target
-    from edgeleather.calibration.calibrating import DEFAULT_IMAGES
+    from edgeleather.calibration.calibrating import CalibrationSettings
     from edgeleather.dataset.reading import read_dataset
     from edgeleather.export.bundling import export_run
     from edgeleather.thresholds import DEFAULT_FALSE_ALARM_RATE
@@ -84,7 +84,7 @@ def teach_bundle(
     bundle = export_run(run_folder, out, dataset, false_alarm_rate or DEFAULT_FALSE_ALARM_RATE, overwrite=force)
     shutil.rmtree(run_folder)
     click.echo(f"Bundle {out}. Verdict: {bundle.manifest.thresholds[0].describe()}.", err=quiet)
-    calibrate_and_report(out, dataset, DEFAULT_IMAGES, quiet)
+    calibrate_and_report(out, dataset, CalibrationSettings(), quiet)
     if not read_dataset(dataset, needs="any").test:
         click.echo("No test set, so no benchmark: hits and false alarms of this bundle are unmeasured.", err=quiet)
         return {"bundle": str(out), "rows": []}

@@ -65,6 +65,10 @@ def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
         raise EdgeLeatherError(f"{training.method} has no backbone: leave --backbone away.")
     if preset.backbone == NO_BACKBONE and training.weights != "imagenet":
         raise EdgeLeatherError(f"{training.method} has no backbone to fill: leave --weights away.")
+    if preset.width is None and training.width is not None:
+        raise EdgeLeatherError(f"{training.method} has no networks whose width can be chosen: leave --width away.")
+    if training.textures and not method_class(training.method).takes_textures:
+        raise EdgeLeatherError(f"{training.method} pastes no textures: leave --textures away.")
     pictures = read_dataset(dataset, needs="train")
     kind: Literal["resize", "tiles"] = "tiles" if training.input_kind == "tiles" else "resize"
     fit = fit_of(training.fit, training.input_kind) or "exact"
@@ -79,6 +83,8 @@ def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
         learning_rate=training.learning_rate or preset.learning_rate,
         batch_images=preset.batch_images,
         patience_epochs=training.patience or preset.patience_epochs,
+        width=training.width or preset.width,
+        textures=str(training.textures) if training.textures else None,
         seed=training.seed,
     )
     return train_method(pictures, settings, out)

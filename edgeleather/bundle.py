@@ -21,8 +21,26 @@ from edgeleather.thresholds import Thresholds
 
 MANIFEST_FILE = "manifest.json"
 ORIGINAL_FOLDER = "original"
-GRAPH_FILES = {"fp32.onnx": "fp32", "fp16.onnx": "fp16", "int8-onnxruntime.onnx": "int8", "int8-tensorrt.onnx": "int8"}
-ONNXRUNTIME_GRAPHS = ("fp32.onnx", "fp16.onnx", "int8-onnxruntime.onnx")
+FP32_GRAPH, FP16_GRAPH = "fp32.onnx", "fp16.onnx"
+INT8_GRAPH, INT8_TENSORRT_GRAPH = "int8-onnxruntime.onnx", "int8-tensorrt.onnx"
+INT8_7BIT_GRAPH = "int8-onnxruntime-7bit.onnx"  # for processors without integer dot products
+GRAPH_FILES = {
+    FP32_GRAPH: "fp32",
+    FP16_GRAPH: "fp16",
+    INT8_GRAPH: "int8",
+    INT8_7BIT_GRAPH: "int8",
+    INT8_TENSORRT_GRAPH: "int8",
+}
+# Of each backend and precision the graphs that it may be, the first that gives its recorded answers is taken.
+BACKEND_GRAPHS = {
+    ("onnxruntime", "fp32"): (FP32_GRAPH,),
+    ("onnxruntime", "fp16"): (FP16_GRAPH,),
+    ("onnxruntime", "int8"): (INT8_GRAPH, INT8_7BIT_GRAPH),
+    ("tensorrt", "fp32"): (FP32_GRAPH,),
+    ("tensorrt", "fp16"): (FP16_GRAPH,),
+    ("tensorrt", "int8"): (INT8_TENSORRT_GRAPH,),
+}
+ONNXRUNTIME_GRAPHS = (FP32_GRAPH, FP16_GRAPH, INT8_GRAPH, INT8_7BIT_GRAPH)
 _MEND = "Copy the bundle again from where it was made, or make it anew with: edgeleather export RUN --out BUNDLE"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
@@ -51,16 +69,37 @@ class UsedImages:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How a graph was quantised: on which images, and the mean map error (as a share of the fp32 maps' range) it left.
+class Cost:
+    """What a graph changes against fp32, on pictures that no report counts.
 
-    `map_errors` has one for each choice of images that was tried; `images_show` names the choice taken.
+    `map_error` is the mean absolute difference of the maps, as a share of the fp32 maps' range; `flips` names the frames whose
+    verdict differs, each graph at its own threshold; `auroc_drop` is how much image AUROC it loses, None without both kinds.
+    """
+
+    map_error: float
+    flips: tuple[str, ...]
+    auroc_drop: float | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a graph was made of the fp32 graph, and what that cost. For INT8, `map_errors` has the error of each choice of
+    calibration images that was tried, `images_show` names the one taken, and `float_layers` of the `layers` are in higher
+    precision. `float32_nodes` are those that FP16 leaves alone. `median_ms` and fp32's beside it are of the machine that
+    calibrated, in ONNX Runtime; None for a graph of another backend.
     """
 
     graph: str
     images: int
-    images_show: str
+    images_show: str | None
     map_errors: dict[str, float]
+    range_rule: str | None
+    layers: int
+    float_layers: tuple[str, ...]
+    float32_nodes: tuple[str, ...]
+    cost: Cost
+    median_ms: float | None = None
+    fp32_median_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +120,13 @@ class Manifest:
     `digest` is the SHA-256 of the rest: without it a flipped byte in a threshold would pass for a threshold.
     """
 
-    schema: Literal[2]
+    schema: Literal[3]
     digest: str
     created_at: str
     edgeleather: str
     method: str
     backbone: str
+    default_precision: str
     input_mode: InputMode
     thresholds: tuple[Thresholds, ...]
     files: dict[str, FileRecord]
@@ -102,22 +142,31 @@ class Bundle:
     folder: Path
     manifest: Manifest
 
-    def graph(self, precision: str, backend: str = "onnxruntime") -> str:
-        """The graph file of a precision.
+    def graphs(self, precision: str, backend: str = "onnxruntime") -> tuple[str, ...]:
+        """The graph files that a backend may take for a precision, the one to try first in front.
 
         Raises:
             EdgeLeatherError: the bundle has none.
         """
-        name = graph_file(precision, backend)
-        if name not in self.manifest.files:
+        wanted = graph_files(precision, backend)
+        found = tuple(name for name in wanted if name in self.manifest.files)
+        if not found:
             have = ", ".join(sorted(n for n in GRAPH_FILES if n in self.manifest.files))
-            mend = " Calibrate it with: edgeleather calibrate BUNDLE --data DATASET" if precision == "int8" else ""
-            raise EdgeLeatherError(f"{self.folder}: expected a graph {name}, this bundle has {have}.{mend}")
-        return name
+            dialect = " --backend tensorrt" if backend != "onnxruntime" and precision == "int8" else ""
+            mend = f"edgeleather calibrate BUNDLE --data DATASET --precision {precision}{dialect}"
+            raise EdgeLeatherError(
+                f"{self.folder}: expected a graph {wanted[0]}, this bundle has {have}. Calibrate it with: {mend}"
+            )
+        return found
+
+    def graph(self, precision: str, backend: str = "onnxruntime") -> str:
+        """The first of `graphs`."""
+        return self.graphs(precision, backend)[0]
 
     @property
     def default_precision(self) -> str:
-        return default_precision(self.manifest)
+        """What is inspected with where the user says nothing."""
+        return self.manifest.default_precision
 
     def thresholds_of(self, graph: str) -> Thresholds:
         """The thresholds of a graph file.
@@ -144,13 +193,13 @@ def everything(manifest: Manifest) -> Collection[str]:
     return manifest.files
 
 
-def for_inspection(precision: str | None) -> Needs:
-    """What an inspection at a precision reads (None: the bundle's default): its graph and golden frames."""
+def for_inspection(precision: str | None, backend: str = "onnxruntime") -> Needs:
+    """What an inspection at a precision reads (None: the bundle's default): its graphs and golden frames."""
 
     def needs(manifest: Manifest) -> Collection[str]:
-        graph = graph_file(precision or default_precision(manifest))
+        graphs = graph_files(precision or manifest.default_precision, backend)
         golden = [name for name in manifest.files if name.startswith("golden/") and name.endswith(".png")]
-        return {graph, f"golden/{graph}.json", *golden} & manifest.files.keys()
+        return {*graphs, *(f"golden/{graph}.json" for graph in graphs), *golden} & manifest.files.keys()
 
     return needs
 
@@ -198,14 +247,9 @@ def _verify(path: Path, name: str, record: FileRecord, folder: Path) -> None:
         raise EdgeLeatherError(f"{folder}: {name} is damaged (its SHA-256 is not the manifest's). {_MEND}")
 
 
-def graph_file(precision: str, backend: str = "onnxruntime") -> str:
-    """The name of the graph file of a precision and backend."""
-    return f"int8-{backend}.onnx" if precision == "int8" else f"{precision}.onnx"
-
-
-def default_precision(manifest: Manifest) -> str:
-    """INT8 where the bundle was calibrated, else fp32."""
-    return "int8" if graph_file("int8") in manifest.files else "fp32"
+def graph_files(precision: str, backend: str = "onnxruntime") -> tuple[str, ...]:
+    """The names of the graph files that a backend may take for a precision."""
+    return BACKEND_GRAPHS["tensorrt" if backend == "tensorrt-rtx" else backend, precision]
 
 
 def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes], overwrite: bool = False) -> Bundle:
@@ -253,6 +297,7 @@ def update_bundle(bundle: Bundle, manifest: Manifest, contents: Mapping[str, byt
         if len(kept) < len(before.files):
             without = replace(
                 before,
+                default_precision="fp32",
                 files=kept,
                 thresholds=tuple(t for t in before.thresholds if t.graph not in contents),
                 calibrations=tuple(c for c in before.calibrations if c.graph not in contents),

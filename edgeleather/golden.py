@@ -23,6 +23,10 @@ _MEND = "Make the bundle anew with: edgeleather export RUN --out BUNDLE"
 _SMALL_MAP_HW = (16, 16)
 
 
+class GoldenError(EdgeLeatherError):
+    """An engine that does not give the recorded answers to the golden frames."""
+
+
 @dataclass(frozen=True)
 class GoldenAnswer:
     """What a graph said to one golden frame: its score, and its map reduced to 16 x 16."""
@@ -123,11 +127,11 @@ def require_golden(bundle: Bundle, engine: Engine, graph: str, frames: int | Non
     """Replay golden frames and refuse an engine that fails.
 
     Raises:
-        EdgeLeatherError: a score lies outside the tolerance or a verdict differs.
+        GoldenError: a score lies outside the tolerance or a verdict differs.
     """
     result = replay(bundle, engine, graph, frames)
     if not result.passed:
-        raise EdgeLeatherError(
+        raise GoldenError(
             f"{bundle.folder}: {engine.signature.backend} does not give the recorded answers to the golden frames "
             f"({100 * result.worst_deviation:.2g} % off, {100 * SCORE_TOLERANCE:g} % allowed; flipped: "
             f"{', '.join(result.flipped) or 'none'}). Another version of {engine.signature.backend} or a fault of this "

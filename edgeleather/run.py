@@ -16,7 +16,11 @@ WEIGHTS_FILE = "weights.safetensors"
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What a user chooses of a training; where nothing was chosen it is the preset's."""
+    """What a user chooses of a training; where nothing was chosen it is the preset's.
+
+    `width` is that of a method's own networks, None where there is none to choose; `textures` a folder of pictures that
+    training pastes, None where it makes them itself or pastes none.
+    """
 
     method: str
     preset: str
@@ -27,6 +31,8 @@ class TrainingSettings:
     learning_rate: float
     batch_images: int
     patience_epochs: int
+    width: int | None
+    textures: str | None
     seed: int
 
 
@@ -72,7 +78,7 @@ class LeftOutScore:
 class Run:
     """Everything about a training: settings, pictures, versions, losses. Losses are of epoch 1 to the last one run."""
 
-    schema: Literal[2]
+    schema: Literal[3]
     created_at: str
     edgeleather: str
     settings: TrainingSettings

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -83,6 +83,12 @@ class Thresholds:
         if self.good_groups == len(self.good_scores):
             return pictures
         return f"{pictures} of {self.good_groups} photographs, which resemble each other: the rate is nominal"
+
+    def refitted(self, held_out_scores: Sequence[float], left_out_scores: dict[str, float]) -> Thresholds:
+        """The same thresholds with the verdict that other good scores give; T1 to T3 stay, for whoever needs none of them."""
+        verdict = verdict_threshold((*held_out_scores, *left_out_scores.values()), self.verdict.wished_rate)
+        scores = tuple(sorted(held_out_scores))
+        return replace(self, held_out_scores=scores, left_out_scores=left_out_scores, verdict=verdict)
 
     def verdict_for(self, tiles: int, rate: float | None = None) -> Verdict:
         """The verdict for frames of this many tiles, at the recorded or another false-alarm rate a frame.

@@ -68,8 +68,10 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
         return _same_run(out, settings, splits)
     _open_run_folder(out)
     torch.manual_seed(settings.seed)
-    method = build_method(settings.method, settings.backbone, settings.input_mode.image_size_hw)
+    method = build_method(settings.method, settings.backbone, settings.input_mode.image_size_hw, settings.width)
     method.load_backbone(settings.weights)
+    if settings.textures:
+        method.take_textures(Path(settings.textures))
     progress = _fit(method, training, validation, settings, splits, out)
     started = time.perf_counter()
     left_out = _scores_left_out(method, {"training": training, "validation": validation}, settings.seed)
@@ -78,7 +80,7 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
         method.eval().finish(_Examples(method, training).batches(settings.batch_images))
     progress.seconds += time.perf_counter() - started
     run = Run(
-        schema=2,
+        schema=3,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeleather=version("edgeleather"),
         settings=settings,
@@ -102,7 +104,8 @@ def load_trained(run: Run, folder: Path) -> Method:
     Raises:
         EdgeLeatherError: the weights are damaged or belong to another method.
     """
-    method = build_method(run.settings.method, run.settings.backbone, run.settings.input_mode.image_size_hw)
+    settings = run.settings
+    method = build_method(settings.method, settings.backbone, settings.input_mode.image_size_hw, settings.width)
     state, _ = _read_tensors(folder / WEIGHTS_FILE)
     method.load_state(state)
     return method.eval()

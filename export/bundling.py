@@ -86,17 +86,19 @@ def export_run(
     contents[answers_file(graph.name)] = to_json(answers)
     if with_original:
         # Only names travel: a path of the training machine says nothing elsewhere.
-        settings = replace(run.settings, weights=Path(run.settings.weights).name)
+        textures = run.settings.textures and Path(run.settings.textures).name
+        settings = replace(run.settings, weights=Path(run.settings.weights).name, textures=textures)
         travelling = replace(run, dataset=Path(run.dataset).name, settings=settings)
         contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(travelling)
         contents[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"] = (folder / WEIGHTS_FILE).read_bytes()
     manifest = Manifest(
-        schema=2,
+        schema=3,
         digest="",
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeleather=version("edgeleather"),
         method=run.settings.method,
         backbone=run.settings.backbone,
+        default_precision="fp32",
         input_mode=mode,
         thresholds=(thresholds,),
         files={},

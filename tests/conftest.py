@@ -33,11 +33,20 @@ def rtsp_missing() -> str | None:
     return f"an RTSP server needs Debian's packages {RTSP_PACKAGES}"
 
 
+def gpu_missing() -> str | None:
+    """Why no TensorRT engine can run here, or None."""
+    from edgeleather.engines.engine import backend_module
+
+    return backend_module("tensorrt-rtx").can_run() or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {
         "real_data": None if REAL_DATA.is_dir() else f"the real leather images are not at {REAL_DATA}",
         "train": None if HAS_TORCH else "needs the 'train' extra (torch)",
         "rtsp": rtsp_missing() if any(item.get_closest_marker("rtsp") for item in items) else None,
+        "tensorrt_rtx": None if importlib.util.find_spec("tensorrt_rtx") else "needs the 'tensorrt-rtx' extra",
+        "gpu": gpu_missing() if any(item.get_closest_marker("gpu") for item in items) else None,
         "camera": None if Path("/dev/video0").exists() else "no camera at /dev/video0",
         "tmpfs": None if os.name == "posix" and os.geteuid() == 0 else "mounting a tmpfs needs root",
     }

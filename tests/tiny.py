@@ -28,7 +28,7 @@ def make_bundle(folder: Path, dataset: Path, mode: InputMode = MODE) -> Bundle:
     run_folder = folder.with_name(f"{folder.name}-run")
     train(read_dataset(dataset, needs="train"), settings(input_mode=mode), run_folder)
     export_run(run_folder, folder)
-    return calibrate_bundle(folder, dataset)
+    return calibrate_bundle(folder, dataset).bundle
 
 
 def write_cut_film(path: Path, kept: float) -> None:
@@ -57,6 +57,8 @@ def settings(**changes: object):  # type: ignore[no-untyped-def]
         "epochs": 1,
         "learning_rate": 0.0,
         "patience_epochs": 5,
+        "width": None,
+        "textures": None,
         "seed": 0,
     }
     return TrainingSettings(**{**chosen, **changes})  # type: ignore[arg-type]

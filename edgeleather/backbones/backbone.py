@@ -46,7 +46,7 @@ class Backbone(nn.Module, ABC):
     def forward(self, image: Tensor) -> list[Tensor]:
         if not self._takes_pixels:
             return self.pyramid(normalise(image))
-        pixels = image.permute(0, 3, 1, 2).to(torch.float32)
+        pixels = image.to(torch.float32).permute(0, 3, 1, 2)
         return self.pyramid(functional.conv2d(pixels, self.white_kernel, self.white_bias))
 
     def train(self, mode: bool = True) -> Self:
@@ -79,4 +79,4 @@ class Backbone(nn.Module, ABC):
 def normalise(image: Tensor) -> Tensor:
     """Images uint8 [n, h, w, 3] RGB to float32 [n, 3, h, w] with ImageNet's mean and deviation."""
     mean, std = (torch.tensor(v, device=image.device).view(1, 3, 1, 1) for v in (PIXEL_MEAN_RGB, PIXEL_STD_RGB))
-    return (image.permute(0, 3, 1, 2).to(torch.float32) - mean) / std
+    return (image.to(torch.float32).permute(0, 3, 1, 2) - mean) / std

@@ -41,21 +41,21 @@ def leather(size_hw: tuple[int, int], hide: Hide, rng: np.random.Generator) -> U
     lambert = -(np.cos(angle) * slope_x + np.sin(angle) * slope_y)
     shade = 1.0 + 0.42 * np.tanh(1.6 * lambert) + 0.09 * (height_field - float(height_field.mean()))
     shine = hide.gloss * np.clip(lambert - 0.25, 0, None) ** 2
-    lamp = 1.0 + 0.05 * _smooth_noise(size_hw, min(1.5 * max(size_hw), 2.0 * min(size_hw)), rng)
-    dye = 1.0 + 0.025 * _smooth_noise(size_hw, 4 * hide.cell_px, rng)
+    lamp = 1.0 + 0.05 * smooth_noise(size_hw, min(1.5 * max(size_hw), 2.0 * min(size_hw)), rng)
+    dye = 1.0 + 0.025 * smooth_noise(size_hw, 4 * hide.cell_px, rng)
     speckle = rng.normal(0.0, 0.012, size_hw).astype(np.float32)
     light = (shade * lamp * dye + speckle)[..., None]
-    tint = 1.0 + 0.006 * np.stack([_smooth_noise(size_hw, 5 * hide.cell_px, rng) for _ in range(3)], axis=-1)
+    tint = 1.0 + 0.006 * np.stack([smooth_noise(size_hw, 5 * hide.cell_px, rng) for _ in range(3)], axis=-1)
     image = np.asarray(hide.colour_rgb, np.float32) * light * tint + 160.0 * shine[..., None]
     return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)
 
 
 def _grain(size_hw: tuple[int, int], hide: Hide, rng: np.random.Generator) -> Float32Array:
     """Height in pixels [h, w]: domed cells between creases, a finer second generation of cells, pores."""
-    coarse, coarse_edge = _cells(size_hw, hide.cell_px, 0.13, rng)
-    fine, fine_edge = _cells(size_hw, hide.cell_px * 0.45, 0.13, rng)
+    coarse, coarse_edge = cells(size_hw, hide.cell_px, 0.13, rng)
+    fine, fine_edge = cells(size_hw, hide.cell_px * 0.45, 0.13, rng)
     # Creases open and close along the hide, as skin folds do.
-    opening = np.clip(0.85 + 0.22 * _smooth_noise(size_hw, 2.2 * hide.cell_px, rng), 0.35, 1.3)
+    opening = np.clip(0.85 + 0.22 * smooth_noise(size_hw, 2.2 * hide.cell_px, rng), 0.35, 1.3)
     field = hide.crease_depth * opening * (2.6 * _valley(coarse_edge, 0.20) + 0.9 * np.sqrt(coarse_edge))
     field += 0.55 * (0.5 + 0.5 * hide.crease_depth) * _valley(fine_edge, 0.30)
     field += 0.25 * (1.0 - coarse) + 0.15 * (1.0 - fine)
@@ -63,7 +63,7 @@ def _grain(size_hw: tuple[int, int], hide: Hide, rng: np.random.Generator) -> Fl
     return np.asarray(cv2.GaussianBlur(field.astype(np.float32), (0, 0), 0.8) + 0.30 * pores, np.float32)
 
 
-def _cells(
+def cells(
     size_hw: tuple[int, int], cell_px: float, warp: float, rng: np.random.Generator
 ) -> tuple[Float32Array, Float32Array]:
     """Cellular noise (Worley 1996): distance to the nearest centre, and to the border of its cell, in cell widths."""
@@ -71,8 +71,8 @@ def _cells(
     rows, columns = (int(np.ceil(n / cell_px)) + 5 for n in size_hw)
     centres = rng.uniform(0.08, 0.92, (rows, columns, 2)).astype(np.float32)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / np.float32(cell_px) + np.float32(2.0)
-    y = y + warp * _smooth_noise(size_hw, 0.8 * cell_px, rng) + 0.5
-    x = x * 0.86 + warp * _smooth_noise(size_hw, 0.8 * cell_px, rng)  # skin cells are a little longer than wide
+    y = y + warp * smooth_noise(size_hw, 0.8 * cell_px, rng) + 0.5
+    x = x * 0.86 + warp * smooth_noise(size_hw, 0.8 * cell_px, rng)  # skin cells are a little longer than wide
     row, column = np.floor(y).astype(np.int32), np.floor(x).astype(np.int32)
     nearest = np.full(size_hw, 9.0, np.float32)
     second = nearest.copy()
@@ -91,7 +91,7 @@ def _valley(edge: Float32Array, width: float) -> Float32Array:
     return np.asarray(-((1.0 - np.clip(edge / width, 0.0, 1.0)) ** 2), np.float32)
 
 
-def _smooth_noise(size_hw: tuple[int, int], period_px: float, rng: np.random.Generator) -> Float32Array:
+def smooth_noise(size_hw: tuple[int, int], period_px: float, rng: np.random.Generator) -> Float32Array:
     """Noise of about unit variance whose waves are about `period_px` long."""
     height, width = size_hw
     scale = max(2, round(period_px))

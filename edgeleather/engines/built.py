@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import platform
 import re
 from dataclasses import dataclass
@@ -16,23 +18,56 @@ from edgeleather.machine import cpu_name
 from edgeleather.records import read_record
 
 ENGINES_FOLDER = "engines"
+CHOICE_FILE = "choice.json"
 
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What stands beside an engine file: what it is, what it was built from and on, and its own SHA-256."""
+    """What stands beside an engine file: what it is, what it was built from, by and for, and its own SHA-256.
+
+    `machine` tells the machine that built it from others (see `machine_identity`). `replayed` says whether it answered the
+    golden frames when it was built; a GPU's engine can be built where there is none.
+    """
+
+    schema: Literal[2]
+    signature: Signature
+    machine: str
+    built_for: str
+    driver_floor: str | None
+    flags: dict[str, str]
+    threads: int | None
+    replayed: bool
+    file_sha256: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `build --precision auto` found fastest on this machine, of the precisions that gave their recorded answers."""
 
     schema: Literal[1]
-    signature: Signature
-    threads: int
-    processor: str
-    file_sha256: str
+    backend: str
+    precision: str
+    median_ms: dict[str, float]
+
+
+def machine_folder(bundle_folder: Path) -> Path:
+    """Where this machine's engines lie."""
+    machine = re.sub(r"[^A-Za-z0-9_.-]", "-", platform.node()) or "machine"
+    return bundle_folder / ENGINES_FOLDER / machine
+
+
+def machine_identity() -> str:
+    """What tells this machine from others: a digest of systemd's or D-Bus' machine id, or of name and processor without one."""
+    for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
+        with contextlib.suppress(OSError):
+            if content := path.read_bytes().strip():
+                return hashlib.sha256(b"edgeleather " + content).hexdigest()[:16]
+    return hashlib.sha256(f"edgeleather {platform.node()} {cpu_name()}".encode()).hexdigest()[:16]
 
 
 def signature_file(bundle_folder: Path, backend: str, precision: str) -> Path:
     """Where the signature of this machine's engine of a backend and precision lies, built or not."""
-    machine = re.sub(r"[^A-Za-z0-9_.-]", "-", platform.node()) or "machine"
-    return bundle_folder / ENGINES_FOLDER / machine / f"{backend}-{precision}.json"
+    return machine_folder(bundle_folder) / f"{backend}-{precision}.json"
 
 
 def engine_file(signature: Path, file_sha256: str) -> Path:
@@ -40,13 +75,20 @@ def engine_file(signature: Path, file_sha256: str) -> Path:
     return signature.with_name(f"{signature.stem}-{file_sha256[:16]}.engine")
 
 
-def open_engine(bundle: Bundle, precision: str, threads: int | None = None, backend: str = "onnxruntime") -> Engine:
+def read_choice(bundle_folder: Path) -> Choice | None:
+    """What `build --precision auto` chose on this machine, or None where it was not asked."""
+    path = machine_folder(bundle_folder) / CHOICE_FILE
+    if not path.exists():
+        return None
+    return read_record(Choice, path, f"Choose again with: edgeleather build {bundle_folder} --precision auto")
+
+
+def open_engine(bundle: Bundle, graph: str, precision: str, threads: int | None, backend: str) -> Engine:
     """The engine that was built here of a bundle's graph, or the graph itself where none was.
 
     Raises:
-        EdgeLeatherError: the bundle has no such graph, or the engine built here is damaged or stale.
+        EdgeLeatherError: the engine built here is damaged or stale, or there is none of a backend that needs one.
     """
-    graph = bundle.graph(precision, backend)
     built = read_built(bundle, backend, precision)
     if built is None:
         return load_engine(backend, bundle.folder / graph, precision, threads)
@@ -54,11 +96,25 @@ def open_engine(bundle: Bundle, precision: str, threads: int | None = None, back
     return load_engine(backend, file, precision, threads or built.threads, built.signature.graph_sha256)
 
 
+def graphs_to_open(bundle: Bundle, precision: str, backend: str) -> tuple[str, ...]:
+    """The graphs that an inspection may take, in order: that of the engine built here, or all of the precision's.
+
+    Raises:
+        EdgeLeatherError: the bundle has none, or the engine built here is damaged or stale.
+    """
+    graphs = bundle.graphs(precision, backend)
+    built = read_built(bundle, backend, precision)
+    if built is None:
+        return graphs
+    return tuple(name for name in graphs if bundle.manifest.files[name].sha256 == built.signature.graph_sha256)
+
+
 def read_built(bundle: Bundle, backend: str, precision: str) -> BuiltEngine | None:
     """The signature of the engine that was built here, or None where none was.
 
     Raises:
-        EdgeLeatherError: an engine is there that is damaged, or was built from another graph, version or processor.
+        EdgeLeatherError: an engine is there that is damaged, or was built from another graph, by another version or for
+            other hardware.
     """
     path = signature_file(bundle.folder, backend, precision)
     if not path.exists():
@@ -69,17 +125,51 @@ def read_built(bundle: Bundle, backend: str, precision: str) -> BuiltEngine | No
     )
     built = read_record(BuiltEngine, path, rebuild)
     file = engine_file(path, built.file_sha256)
-    signature = built.signature
-    expected = {
-        "graph": bundle.manifest.files[bundle.graph(precision, backend)].sha256,
-        "version": backend_module(backend).VERSION,
-        "processor": cpu_name(),
-        "file": built.file_sha256,
-    }
+    if built.machine != machine_identity():
+        raise EdgeLeatherError(
+            f"{file}: expected an engine that was built on this machine, got another's of the same name. An engine is code that "
+            f"runs here: take it only from whom you trust, with --trust-engine. {rebuild}"
+        )
+    refuse_unfit(built, file, backend, rebuild)
+    graphs = {name: bundle.manifest.files[name].sha256 for name in bundle.graphs(precision, backend)}
+    if built.signature.graph_sha256 not in graphs.values():
+        expected = " or ".join(_short(digest) for digest in graphs.values())
+        got = _short(built.signature.graph_sha256)
+        raise EdgeLeatherError(f"{file}: expected an engine of graph {expected}, got graph {got}. {rebuild}")
+    return built
+
+
+def open_trusted(bundle: Bundle, file: Path, threads: int | None) -> tuple[Engine, str]:
+    """An engine file that a user vouches for, wherever it was built, with its signature beside it; and its graph in the bundle.
+
+    Raises:
+        EdgeLeatherError: no signature, another graph, version or hardware, or a damaged file.
+    """
+    mend = "Copy the engine with its signature again, or build it here with: edgeleather build"
+    signature = file.with_name(f"{file.stem.rpartition('-')[0]}.json")
+    built = read_record(BuiltEngine, signature, mend)
+    if engine_file(signature, built.file_sha256).name != file.name:
+        raise EdgeLeatherError(f"{file}: expected the engine that {signature.name} is of, got another. {mend}")
+    backend, precision = built.signature.backend, built.signature.precision
+    refuse_unfit(built, file, backend, mend)
+    graphs = {bundle.manifest.files[name].sha256: name for name in bundle.graphs(precision, backend)}
+    if built.signature.graph_sha256 not in graphs:
+        raise EdgeLeatherError(f"{file}: expected an engine of this bundle, got one of another bundle's graph. {mend}")
+    engine = load_engine(backend, file, precision, threads or built.threads, built.signature.graph_sha256)
+    return engine, graphs[built.signature.graph_sha256]
+
+
+def refuse_unfit(built: BuiltEngine, file: Path, backend: str, rebuild: str) -> None:
+    """Refuse an engine that is damaged, of another version of its backend, or for other hardware, whoever built it.
+
+    Raises:
+        EdgeLeatherError: it is; the message ends with `rebuild`.
+    """
+    module = backend_module(backend)
+    expected = {"backend": backend, "version": module.version(), "file": built.file_sha256}
     got = {
-        "graph": signature.graph_sha256,
-        "version": signature.versions.get(backend, "none"),
-        "processor": built.processor,
+        "backend": built.signature.backend,
+        "version": built.signature.versions.get(backend, "none"),
         "file": sha256_of_file(file) if file.is_file() else "no such file",
     }
     for what, value in expected.items():
@@ -87,7 +177,10 @@ def read_built(bundle: Bundle, backend: str, precision: str) -> BuiltEngine | No
             raise EdgeLeatherError(
                 f"{file}: expected an engine of {what} {_short(value)}, got {what} {_short(got[what])}. {rebuild}"
             )
-    return built
+    if reason := module.fits(built.built_for):
+        raise EdgeLeatherError(
+            f"{file}: expected an engine for this machine, got one for {built.built_for}: {reason}. {rebuild}"
+        )
 
 
 def _short(value: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 from edgeleather.arrays import Float32Array, UInt8Array
 from edgeleather.errors import EdgeLeatherError
 
 ENGINES = {
     "onnxruntime": "edgeleather.engines.onnxruntime",
+    "tensorrt": "edgeleather.engines.tensorrt",
+    "tensorrt-rtx": "edgeleather.engines.tensorrt_rtx",
 }
 
 
@@ -46,10 +48,68 @@ class Engine(Protocol):
         """Run images [n, h, w, 3] RGB.
 
         Raises:
-            EdgeLeatherError: another size or type than the signature's.
+            EdgeLeatherError: another size or type than the signature's, or another number than its batch range.
         """
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What a user chooses of a build; a backend refuses what it does not know.
+
+    `batch` is the least, the usual and the greatest number of images at once (TensorRT's optimisation profile), `targets` are
+    compute capabilities to build for (tensorrt-rtx), `threads` are the processor's (None: found by measuring).
+    """
+
+    batch: tuple[int, int, int] = (1, 1, 8)
+    workspace_mib: int | None = None
+    targets: tuple[str, ...] = ()
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a backend's build gives besides the engine file.
+
+    `built_for` names the hardware it is bound to, `flags` what it was built with, `driver_floor` the oldest GPU driver, `threads`
+    the processor's. `layers` is the report of the backend's inspector as JSON; None, with the reason in `notes`, where
+    there is none.
+    """
+
+    built_for: str
+    flags: dict[str, str] = field(default_factory=dict)
+    driver_floor: str | None = None
+    threads: int | None = None
+    layers: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """What a module in `ENGINES` has."""
+
+    def version(self) -> str:
+        """Of the backend's library.
+
+        Raises:
+            MissingPartError: it is not installed.
+        """
+
+    def fits(self, built_for: str) -> str:
+        """Why an engine that was built for this hardware does not run on this machine; empty where it does."""
+
+    def can_run(self) -> str:
+        """Why nothing of this backend can run on this machine; empty where it can."""
+
+    def build(self, graph: Path, engine: Path, settings: BuildSettings) -> Built:
+        """Write the engine of a graph.
+
+        Raises:
+            EdgeLeatherError: the backend refuses the graph or the settings, or the file cannot be written.
+        """
+
+    def load(self, file: Path, precision: str, threads: int | None, built_from: str | None) -> Engine:
+        """See `load_engine`."""
 
 
 def load_engine(
@@ -60,29 +120,34 @@ def load_engine(
     Raises:
         EdgeLeatherError: no such backend, or it refuses the file.
     """
-    engine: Engine = backend_module(backend).load(file, precision, threads, built_from)
-    return engine
+    return backend_module(backend).load(file, precision, threads, built_from)
 
 
-def backend_module(backend: str) -> Any:
-    """A backend's module: `load`, `build` and `VERSION`.
+def backend_module(backend: str) -> Backend:
+    """A backend's module.
 
     Raises:
         EdgeLeatherError: no such backend.
     """
     if backend not in ENGINES:
         raise EdgeLeatherError(f"expected a backend of {', '.join(ENGINES)}, got {backend!r}.")
-    return importlib.import_module(ENGINES[backend])
+    return cast(Backend, importlib.import_module(ENGINES[backend]))
 
 
 def check_images(images: UInt8Array, signature: Signature) -> None:
-    """Refuse what is not uint8 [n, h, w, 3] at the signature's size, in the words of the contract.
+    """Refuse what is not uint8 [n, h, w, 3] at the signature's size and batch range, in the words of the contract.
 
     Raises:
-        EdgeLeatherError: another type, shape or size.
+        EdgeLeatherError: another type, shape, size or number.
     """
     height, width = signature.image_size_hw
     if images.dtype != "uint8" or images.ndim != 4 or images.shape[1:] != (height, width, 3) or not len(images):
         raise EdgeLeatherError(
             f"expected images uint8 [n, {height}, {width}, 3] RGB, got {images.dtype} {list(images.shape)}."
+        )
+    fewest, most = signature.batch_range
+    if len(images) < fewest or (most is not None and len(images) > most):
+        raise EdgeLeatherError(
+            f"expected {fewest} to {most or 'any number of'} images at once, got {len(images)}. Build the engine for more with: "
+            "edgeleather build BUNDLE --batch MIN OPT MAX"
         )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from pathlib import Path
 
 import numpy as np
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.engines.engine import Maps, Signature, check_images
+from edgeleather.engines.engine import BuildSettings, Built, Maps, Signature, check_images
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.files import sha256_of_file
-from edgeleather.machine import usable_cores
+from edgeleather.machine import cpu_name, integer_dot_instructions, usable_cores
 
 # Since 1.29 ONNX Runtime reports every session to its maker unless this is set before it is loaded, and keeps a database of
 # reports in the home folder: no business of an inspection station.
@@ -19,27 +20,37 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime as ort
 
-VERSION = str(ort.__version__)
+_SEARCH_ROUNDS, _SEARCH_RUNS = 3, 8
 _CONTRACT = (("image",), ("anomaly_map", "anomaly_score"))
 
 
 class OnnxRuntimeEngine:
-    """A graph, or an engine built from one, in an ONNX Runtime session."""
+    """A graph's bytes, or those of an engine built from the graph of SHA-256 `built_from`, in an ONNX Runtime session."""
 
-    def __init__(self, graph: Path, precision: str, threads: int | None, built_from: str | None = None) -> None:
-        try:
-            content = graph.read_bytes()
-        except OSError as error:
-            raise EdgeLeatherError(f"expected a graph at {graph}, got: {error.strerror}.") from error
+    def __init__(
+        self,
+        content: bytes,
+        name: str,
+        precision: str,
+        threads: int | None,
+        built_from: str | None = None,
+        optimise: bool = True,
+    ) -> None:
+        """`name` is for messages; a built engine is optimised already.
+
+        Raises:
+            EdgeLeatherError: ONNX Runtime refuses the graph, or it is none of ours.
+        """
         threads = threads or usable_cores()
-        self._session = open_session(content, graph.name, threads, is_optimised=built_from is not None)
+        self._session = open_session(content, name, threads, is_optimised=built_from is not None or not optimise)
+        dots = " ".join(integer_dot_instructions()) or "none"
         self._signature = Signature(
             backend="onnxruntime",
             precision=precision,
-            device=f"cpu, {threads} threads",
-            versions={"onnxruntime": VERSION},
-            graph_sha256=built_from or sha256_of_file(graph),
-            image_size_hw=self._image_size_hw(graph.name),
+            device=f"cpu, {threads} threads, integer dot products: {dots}",
+            versions={"onnxruntime": version()},
+            graph_sha256=built_from or hashlib.sha256(content).hexdigest(),
+            image_size_hw=self._image_size_hw(name),
             batch_range=(1, None),
         )
 
@@ -97,13 +108,61 @@ def open_session(
 
 def load(graph: Path, precision: str, threads: int | None, built_from: str | None = None) -> OnnxRuntimeEngine:
     """See `engine.load_engine`."""
-    return OnnxRuntimeEngine(graph, precision, threads, built_from)
+    try:
+        content = graph.read_bytes()
+    except OSError as error:
+        raise EdgeLeatherError(f"expected a graph at {graph}, got: {error.strerror}.") from error
+    return OnnxRuntimeEngine(content, graph.name, precision, threads, built_from)
 
 
-def build(graph: Path, engine: Path, threads: int) -> None:
-    """Write the graph as ONNX Runtime optimised it for this processor.
+def version() -> str:
+    """Of ONNX Runtime."""
+    return str(ort.__version__)
+
+
+def can_run() -> str:
+    """It runs wherever it is installed."""
+    return ""
+
+
+def fits(built_for: str) -> str:
+    """An engine holds kernels' layouts of one processor."""
+    return "" if built_for == cpu_name() else f"this processor is {cpu_name()}"
+
+
+def build(graph: Path, engine: Path, settings: BuildSettings) -> Built:
+    """Write the graph as ONNX Runtime optimised it for this processor; its threads are found by measuring, unless given.
 
     Raises:
-        EdgeLeatherError: ONNX Runtime refuses the graph.
+        EdgeLeatherError: ONNX Runtime refuses the graph, or a setting is not for it.
     """
-    open_session(graph.read_bytes(), graph.name, threads, saved_as=engine)
+    if settings.targets or settings.workspace_mib or settings.batch != BuildSettings().batch:
+        raise EdgeLeatherError("--target, --workspace-mib and --batch are for TensorRT; ONNX Runtime takes any batch.")
+    content = graph.read_bytes()
+    open_session(content, graph.name, settings.threads or usable_cores(), saved_as=engine)
+    if settings.threads:
+        return Built(cpu_name(), threads=settings.threads)
+    threads, times = _fastest_threads(engine.read_bytes(), graph.name)
+    measured = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in times.items())
+    return Built(cpu_name(), threads=threads, flags={"threads tried": measured})
+
+
+def _fastest_threads(engine: bytes, name: str) -> tuple[int, dict[int, float]]:
+    """The number of threads with the lowest median of alternating rounds, and what each took; within 3 % the fewer are taken."""
+    cores = usable_cores()
+    counts = sorted({1, 2, cores // 2, cores} - {0} - {n for n in (2,) if n > cores})
+    times: dict[int, list[float]] = {count: [] for count in counts}
+    for _ in range(_SEARCH_ROUNDS if len(counts) > 1 else 0):
+        for count in counts:
+            session = open_session(engine, name, count, is_optimised=True)
+            shape = session.get_inputs()[0].shape
+            image = np.random.default_rng(0).integers(0, 256, (1, *shape[1:]), dtype=np.uint8)
+            for run in range(2 * _SEARCH_RUNS):
+                started = time.perf_counter()
+                session.run(None, {"image": image})
+                if run >= _SEARCH_RUNS:
+                    times[count].append(1e3 * (time.perf_counter() - started))
+            del session
+    medians = {count: float(np.median(taken)) for count, taken in times.items() if taken}
+    best = min(medians.values(), default=0.0)
+    return next((count for count, taken in medians.items() if taken <= 1.03 * best), cores), medians

@@ -38,7 +38,7 @@ class Cflow(TeacherMethod):
         # The rate is that of Gudovskiy et al., section 5.1; the batch is ours.
         "paper": Preset("resnet18", epochs=300, learning_rate=2e-4, batch_images=16, longer_side_px=256),
     }
-    networks: ClassVar = ("teacher", "flows")
+    networks: ClassVar = ("teacher",)
     steps_per_batch: ClassVar = 4
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int]) -> None:

@@ -6,6 +6,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -28,6 +29,7 @@ class Preset:
     batch_images: int
     patience_epochs: int = 20
     longer_side_px: int | None = None  # of the model's images; None: the pictures' own, at most 256
+    width: int | None = None  # of a method's own networks; None where they have no width to choose
 
 
 class Method(nn.Module, ABC):
@@ -40,6 +42,7 @@ class Method(nn.Module, ABC):
 
     steps_per_batch: ClassVar[int] = 1  # of the optimiser, for a method that draws a part of each batch
     networks: ClassVar[tuple[str, ...]]  # submodules whose layers INT8 may quantise; everything else stays float
+    takes_textures: ClassVar[bool] = False  # to paste on good pictures in training
 
     presets: ClassVar[Mapping[str, Preset]]  # "edge", the default, and "paper": Soares et al. 2023, section 3.4
 
@@ -47,6 +50,11 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.backbone_name = backbone
         self.image_size_hw = image_size_hw
+
+    @classmethod
+    def built(cls, backbone: str, image_size_hw: tuple[int, int], width: int | None) -> Method:
+        """A method of this backbone, size and, where its networks have one to choose, width."""
+        return cls(backbone, image_size_hw)
 
     @abstractmethod
     def load_backbone(self, weights: str) -> None:
@@ -59,6 +67,10 @@ class Method(nn.Module, ABC):
     def frozen_features(self, image: Tensor) -> list[Tensor]:
         """What a pretrained, frozen part gives for images, one [n, ...] each; training keeps it between epochs."""
         return []
+
+    def take_textures(self, folder: Path) -> None:
+        """Paste the textures of a user's folder in training, where the method `takes_textures`."""
+        raise NotImplementedError
 
     def begin(self, batches: Iterable[tuple[Tensor, list[Tensor]]]) -> None:
         """Called before the first epoch with all training images and their frozen features."""
@@ -118,10 +130,10 @@ def method_class(method: str) -> type[Method]:
     return found
 
 
-def build_method(method: str, backbone: str, image_size_hw: tuple[int, int]) -> Method:
-    """A method by name, its backbone not yet filled.
+def build_method(method: str, backbone: str, image_size_hw: tuple[int, int], width: int | None = None) -> Method:
+    """A method by name, its backbone not yet filled; `width` is that of its own networks, where it has one to choose.
 
     Raises:
         EdgeLeatherError: no such method or backbone.
     """
-    return method_class(method)(backbone, image_size_hw)
+    return method_class(method).built(backbone, image_size_hw, width)

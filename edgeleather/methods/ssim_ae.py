@@ -110,7 +110,7 @@ class SsimAutoencoder(Method):
 
     def _shrunk(self, image: Tensor) -> Tensor:
         """Images uint8 [n, h, w, 3] as values of 0 to 1 [n, 3, h / shrink, w / shrink], rounded up: no pixel is left out."""
-        values = image.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+        values = image.to(torch.float32).permute(0, 3, 1, 2) / 255.0
         below, right = (-size % self.shrink for size in self.image_size_hw)
         if below or right:
             values = functional.pad(values, (0, right, 0, below), mode="replicate")

@@ -2,6 +2,7 @@
 
 METHODS = {
     "cflow": "edgeleather.methods.cflow:Cflow",
+    "draem": "edgeleather.methods.draem:Draem",
     "memory-bank": "edgeleather.methods.memory_bank:MemoryBank",
     "reverse-distillation": "edgeleather.methods.reverse_distillation:ReverseDistillation",
     "ssim-ae": "edgeleather.methods.ssim_ae:SsimAutoencoder",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 
 from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.bundle import Bundle
-from edgeleather.engines.built import open_engine
+from edgeleather.engines.built import graphs_to_open, open_engine, open_trusted
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError, printable
-from edgeleather.golden import require_golden
+from edgeleather.golden import GoldenError, require_golden
 from edgeleather.inference import infer_prepared
 from edgeleather.preprocess import Fit, InputMode, prepare
 from edgeleather.runtime.decisions import Region, VerdictName, find_regions
@@ -47,6 +49,8 @@ class InspectorSettings:
     """What a user may choose at inspection; None keeps what the bundle says."""
 
     precision: str | None = None
+    backend: str = "onnxruntime"
+    trusted_engine: Path | None = None
     input_kind: str | None = None
     fit: Fit | None = None
     white_level: int | None = None
@@ -63,10 +67,19 @@ class Inspector:
         Raises:
             EdgeLeatherError: the bundle lacks the graph, the input mode has no threshold, or the engine fails the replay.
         """
-        self.precision = settings.precision or bundle.default_precision
-        graph = bundle.graph(self.precision)
         self.mode = choose_mode(bundle, settings)
-        self.thresholds = bundle.thresholds_of(graph)
+        self.engine, self.graph = open_proven_engine(bundle, settings)
+        self.precision = self.engine.signature.precision
+        try:
+            self._set_thresholds(bundle, settings)
+        except BaseException:
+            self.engine.close()
+            raise
+
+    def _set_thresholds(self, bundle: Bundle, settings: InspectorSettings) -> None:
+        if self.engine.signature.image_size_hw != self.mode.image_size_hw:
+            raise EdgeLeatherError(f"{bundle.folder}: {self.graph} has another image size than the manifest.")
+        self.thresholds = bundle.thresholds_of(self.graph)
         self._white_level = settings.white_level
         self._rate = settings.false_alarm_rate
         self._verdicts: dict[int, Verdict] = {}
@@ -77,14 +90,6 @@ class Inspector:
             self.verdict_for(self.thresholds.tiles_per_frame)
         else:
             self.thresholds.verdict_for(2 * self.thresholds.tiles_per_frame, self._rate)
-        self.engine: Engine = open_engine(bundle, self.precision, settings.threads)
-        try:
-            if self.engine.signature.image_size_hw != self.mode.image_size_hw:
-                raise EdgeLeatherError(f"{bundle.folder}: {graph} has another image size than the manifest.")
-            require_golden(bundle, self.engine, graph, frames=1)
-        except BaseException:
-            self.engine.close()
-            raise
 
     def inspect(self, frame: Frame) -> Inspection:
         """The verdict on a frame; never raises for what is wrong with the frame itself."""
@@ -135,6 +140,37 @@ class Inspector:
 
     def close(self) -> None:
         self.engine.close()
+
+
+def open_proven_engine(bundle: Bundle, settings: InspectorSettings) -> tuple[Engine, str]:
+    """The engine to inspect with and the graph that it is of, after one golden frame; the next graph where the first fails it.
+
+    A processor without integer dot products saturates where the 8-bit graph counts on it: its golden frame tells, and the
+    7-bit graph is taken.
+
+    Raises:
+        EdgeLeatherError: no such graph, an engine that is damaged, stale or foreign, or none that gives the recorded answer.
+    """
+    if settings.trusted_engine:
+        engine, graph = open_trusted(bundle, settings.trusted_engine, settings.threads)
+        return _proven(bundle, engine, graph), graph
+    precision = settings.precision or bundle.default_precision
+    graphs = graphs_to_open(bundle, precision, settings.backend)
+    for graph in graphs[:-1]:
+        with contextlib.suppress(GoldenError):
+            engine = open_engine(bundle, graph, precision, settings.threads, settings.backend)
+            return _proven(bundle, engine, graph), graph
+    engine = open_engine(bundle, graphs[-1], precision, settings.threads, settings.backend)
+    return _proven(bundle, engine, graphs[-1]), graphs[-1]
+
+
+def _proven(bundle: Bundle, engine: Engine, graph: str) -> Engine:
+    try:
+        require_golden(bundle, engine, graph, frames=1)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
 def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:

@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
 pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.bundle import everything, read_bundle
+from edgeleather.bundle import INT8_7BIT_GRAPH, INT8_GRAPH, everything, read_bundle
 from edgeleather.calibration import calibrating
-from edgeleather.calibration.calibrating import INT8_GRAPH, auroc_lost, calibrate_bundle
+from edgeleather.calibration.calibrating import CalibrationSettings, auroc_lost, calibrate_bundle
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
@@ -32,13 +32,14 @@ def fp32_only(run_folder, tmp_path):
 
 def test_calibration_adds_what_belongs_to_a_graph_and_changes_nothing_else(fp32_only, dataset_folder):
     before = read_bundle(fp32_only, everything)
-    made = calibrate_bundle(fp32_only, dataset_folder, images=10)
+    made = calibrate_bundle(fp32_only, dataset_folder, CalibrationSettings(images=10)).bundle
     after = read_bundle(fp32_only, everything)
     assert after.manifest == made.manifest
     for name, record in before.manifest.files.items():
         assert after.manifest.files[name] == record
     added = set(after.manifest.files) - set(before.manifest.files)
-    assert added == {INT8_GRAPH, "ranges.json", f"golden/{INT8_GRAPH}.json"}
+    graphs = (INT8_GRAPH, INT8_7BIT_GRAPH)
+    assert added == {"ranges.json", *graphs, *(f"golden/{graph}.json" for graph in graphs)}
     assert after.default_precision == "int8" and before.default_precision == "fp32"
     assert set(after.manifest.images.calibration) <= set(after.manifest.images.training)
     assert len(after.manifest.images.calibration) == 10
@@ -48,13 +49,13 @@ def test_calibration_adds_what_belongs_to_a_graph_and_changes_nothing_else(fp32_
 
 
 def test_the_choice_of_images_with_the_smaller_map_error_is_taken(bundle):
-    (record,) = bundle.manifest.calibrations
+    record = bundle.manifest.calibrations[0]
     assert set(record.map_errors) == {"normals", "normals and synthetic defects"}
     assert record.map_errors[record.images_show] == min(record.map_errors.values()) < 0.05
 
 
 def test_what_int8_loses_is_the_difference_of_the_hand_over_metrics(bundle):
-    fp32, int8 = bundle.manifest.metrics
+    fp32, int8, _ = bundle.manifest.metrics
     assert auroc_lost(bundle.manifest) == pytest.approx(fp32.image_auroc - int8.image_auroc)
     worse = replace(bundle.manifest, metrics=(replace(fp32, image_auroc=0.93), replace(int8, image_auroc=0.83)))
     assert auroc_lost(worse) == pytest.approx(0.1)
@@ -90,9 +91,9 @@ def test_ranges_are_used_again_for_the_same_graph_and_pictures(bundle_copy, data
         raise AssertionError("measured again")
 
     monkeypatch.setattr(calibrating, "RangeCollector", fail)
-    assert calibrate_bundle(bundle_copy, dataset_folder).manifest.files[INT8_GRAPH] == made[INT8_GRAPH]
+    assert calibrate_bundle(bundle_copy, dataset_folder).bundle.manifest.files[INT8_GRAPH] == made[INT8_GRAPH]
     with pytest.raises(AssertionError, match="measured again"):
-        calibrate_bundle(bundle_copy, dataset_folder, images=5)
+        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=5))
 
 
 @pytest.mark.parametrize("moment", ["files", "manifest"])
@@ -116,14 +117,16 @@ def test_an_interrupted_calibration_leaves_a_whole_bundle(bundle_copy, dataset_f
     monkeypatch.setattr(module, "_write_files", files)
     monkeypatch.setattr(module, "_write_manifest", manifest)
     with pytest.raises(KeyboardInterrupt):
-        calibrate_bundle(bundle_copy, dataset_folder, images=5)
+        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=5))
     left = read_bundle(bundle_copy, everything)
     # What was there before stays until all of the new is on the disk.
-    graphs = ["fp32.onnx", INT8_GRAPH] if moment == "files" else ["fp32.onnx"]
+    graphs = ["fp32.onnx", INT8_GRAPH, INT8_7BIT_GRAPH] if moment == "files" else ["fp32.onnx"]
     assert [t.graph for t in left.manifest.thresholds] == graphs
     assert not [path for path in bundle_copy.rglob("*") if path.name.endswith(".partial")]
     monkeypatch.undo()
-    assert calibrate_bundle(bundle_copy, dataset_folder, images=5).default_precision == "int8"
+    assert (
+        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=5)).bundle.default_precision == "int8"
+    )
 
 
 def constant(folder):
@@ -189,5 +192,5 @@ def test_calibrating_again_mends_what_it_writes(bundle_copy, dataset_folder, nam
     (bundle_copy / name).write_bytes(b"damaged")
     with pytest.raises(EdgeLeatherError, match="is damaged"):
         read_bundle(bundle_copy)
-    calibrate_bundle(bundle_copy, dataset_folder, images=8)
+    calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=8))
     read_bundle(bundle_copy, everything)

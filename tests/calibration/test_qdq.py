@@ -6,8 +6,8 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
 torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.calibration.qdq import quantised_convolution, to_onnxruntime_int8  # noqa: E402
-from edgeleather.calibration.quantised_layers import NETWORKS_KEY, quantised_layers  # noqa: E402
+from edgeleather.calibration.qdq import ONNXRUNTIME, ONNXRUNTIME_7BIT, TENSORRT, quantised_convolution, to_int8  # noqa: E402
+from edgeleather.calibration.quantised_layers import NETWORKS_KEY, pixel_layers, quantised_layers  # noqa: E402
 from edgeleather.calibration.ranges import RangeCollector, TensorRange  # noqa: E402
 from edgeleather.engines.onnxruntime import open_session  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
@@ -27,7 +27,7 @@ def pair(request):
     images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     collector = RangeCollector(model, quantised_layers(model).tensors)
     collector.add(images)
-    return model, to_onnxruntime_int8(model, collector.ranges("normals").tensors), images
+    return model, to_int8(model, collector.ranges("normals").tensors, ONNXRUNTIME), images
 
 
 def test_onnxruntime_fuses_every_layer_of_the_networks_into_an_integer_kernel(pair, tmp_path):
@@ -41,15 +41,15 @@ def test_onnxruntime_fuses_every_layer_of_the_networks_into_an_integer_kernel(pa
     assert kinds.count("QLinearAdd") > 0 and len(convolutions) > 10
 
 
-@pytest.mark.parametrize(("name", "joined"), [("reverse-distillation", 1), ("ssim-ae", 0)])
+@pytest.mark.parametrize(("name", "joined"), [("reverse-distillation", 1), ("ssim-ae", 0), ("draem", 6)])
 def test_decoders_are_integer_throughout(name, joined, tmp_path):
     """Enlarging and joining between the convolutions too: no value goes back to float on the way."""
     torch.manual_seed(0)
     preset = method_class(name).presets["edge"]
-    model = onnx.load_from_string(to_onnx(build_method(name, preset.backbone, (64, 64))))
+    model = onnx.load_from_string(to_onnx(build_method(name, preset.backbone, (64, 64), preset.width)))
     collector = RangeCollector(model, quantised_layers(model).tensors)
     collector.add(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
-    int8 = to_onnxruntime_int8(model, collector.ranges("normals").tensors)
+    int8 = to_int8(model, collector.ranges("normals").tensors, ONNXRUNTIME)
     open_session(int8.SerializeToString(), "int8", 2, saved_as=tmp_path / "optimised.onnx")
     graph = onnx.load(tmp_path / "optimised.onnx").graph
     integer = {out for node in graph.node if node.op_type in ("QLinearConv", "QuantizeLinear") for out in node.output}
@@ -125,7 +125,7 @@ def test_a_channel_of_next_to_no_weight_keeps_its_bias():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     model.metadata_props.add(key=NETWORKS_KEY, value="net")
     ranges = {"x": TensorRange(0, 1, 1, 0, (1,)), "y": TensorRange(0, 1.25, 1, 0, (1,))}
-    session = open_session(to_onnxruntime_int8(model, ranges).SerializeToString(), "one", 1)
+    session = open_session(to_int8(model, ranges, ONNXRUNTIME).SerializeToString(), "one", 1)
     out = session.run(None, {"x": np.full((1, 1, 4, 4), 1.0, np.float32)})[0]
     assert np.abs(out[0, :, 0, 0] - (1.25, 0.5)).max() < 0.01
 
@@ -154,3 +154,51 @@ def test_the_convolution_that_measures_the_peak_is_one_integer_kernel(tmp_path):
     assert "QLinearConv" in [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     out = session.run(None, {"features": np.full((1, 64, 16, 16), 100, np.uint8)})[0]
     assert out.shape == (1, 64, 16, 16) and out.dtype == np.uint8
+
+
+def test_the_tensorrt_dialect_is_symmetric_with_a_float_bias_and_scales_that_fp16_has(pair):
+    model, _, images = pair
+    collector = RangeCollector(model, quantised_layers(model).tensors)
+    collector.add(images)
+    pixels = pixel_layers(model)
+    int8 = to_int8(model, collector.ranges("normals").tensors, TENSORRT, pixels)
+    onnx.checker.check_model(int8, full_check=True)
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in int8.graph.initializer}
+    producers = {name: node for node in int8.graph.node for name in node.output}
+    quantised = 0
+    for node in int8.graph.node:
+        if node.op_type == "QuantizeLinear":
+            assert arrays[node.input[2]].dtype == np.int8 and arrays[node.input[2]] == 0
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            scale = arrays[node.input[1]]
+            assert np.array_equal(scale.astype(np.float16).astype(np.float32), scale) and (scale > 0).all()
+        if node.op_type == "Conv" and node.input[1] in producers:
+            quantised += 1
+            assert all(name in arrays and arrays[name].dtype == np.float32 for name in node.input[2:])
+    # Of the networks' convolutions those that read pixels stay float: int8 around zero has half of a pixel's levels.
+    convolutions = sum(node.op_type == "Conv" for node in model.graph.node)
+    assert len(pixels) == 3 and quantised == convolutions - 2 - len(pixels)
+
+
+def test_the_7_bit_graph_has_weights_whose_products_fit_16_bits_in_pairs(pair):
+    model, _, images = pair
+    collector = RangeCollector(model, quantised_layers(model).tensors)
+    collector.add(images)
+    reduced = to_int8(model, collector.ranges("normals").tensors, ONNXRUNTIME_7BIT)
+    weights = [onnx.numpy_helper.to_array(t) for t in reduced.graph.initializer if t.name.endswith("weight_quantized")]
+    assert weights and max(np.abs(weight.astype(int)).max() for weight in weights) == 63
+    assert 2 * 255 * 63 <= np.iinfo(np.int16).max < 2 * 255 * 127
+
+
+def test_layers_that_are_kept_float_are_the_fp32_graphs(pair):
+    model, _, images = pair
+    collector = RangeCollector(model, quantised_layers(model).tensors)
+    collector.add(images)
+    tensors = collector.ranges("normals").tensors
+    layers = quantised_layers(model).layers
+    answers = [
+        open_session(m.SerializeToString(), "graph", 2).run(None, {"image": images})[0]
+        for m in (model, to_int8(model, tensors, ONNXRUNTIME, layers), to_int8(model, tensors, ONNXRUNTIME, layers[3:]))
+    ]
+    assert np.allclose(answers[0], answers[1], atol=1e-6 * np.ptp(answers[0]))
+    assert 0 < np.abs(answers[2] - answers[0]).max() < 0.2 * np.ptp(answers[0])

@@ -9,9 +9,15 @@ import pytest
 
 from edgeleather.bundle import read_bundle
 from edgeleather.engines import built
-from edgeleather.engines.built import engine_file, open_engine, signature_file
+from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, signature_file
+from edgeleather.engines.engine import BuildSettings
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.building import build_engine
+
+
+def opened(bundle, precision):
+    return open_engine(bundle, graphs_to_open(bundle, precision, "onnxruntime")[0], precision, None, "onnxruntime")
+
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
 
@@ -19,23 +25,24 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_built_engine_answers_as_its_graph_and_names_it(bundle_copy, precision):
     bundle = read_bundle(bundle_copy)
-    with closing(open_engine(bundle, precision)) as engine:
+    with closing(opened(bundle, precision)) as engine:
         expected = engine.infer(IMAGES)
-    build_engine(bundle_copy, "onnxruntime", precision, threads=2)
-    file, outcome = build_engine(bundle_copy, "onnxruntime", precision, threads=1)
-    assert outcome.passed and outcome.frames == 8
+    build_engine(bundle_copy, "onnxruntime", precision, BuildSettings(threads=2))
+    built = build_engine(bundle_copy, "onnxruntime", precision, BuildSettings(threads=1))
+    file = built.file
+    assert built.replay.passed and built.replay.frames == 8 and built.record.replayed and built.median_ms > 0
     names = {file.name, signature_file(bundle_copy, "onnxruntime", precision).name}
     assert {path.name for path in file.parent.iterdir()} == names  # nothing of the first one is left
-    with closing(open_engine(read_bundle(bundle_copy), precision)) as engine:
+    with closing(opened(read_bundle(bundle_copy), precision)) as engine:
         got = engine.infer(IMAGES)
         graph = bundle.manifest.files[bundle.graph(precision)]
-        assert engine.signature.graph_sha256 == graph.sha256 and engine.signature.device == "cpu, 1 threads"
+        assert engine.signature.graph_sha256 == graph.sha256 and engine.signature.device.startswith("cpu, 1 threads")
     assert np.abs(got.maps - expected.maps).max() < 1e-3 * np.ptp(expected.maps)
 
 
 @pytest.fixture
 def with_engine(bundle_copy):
-    build_engine(bundle_copy, "onnxruntime", "fp32", None)
+    build_engine(bundle_copy, "onnxruntime", "fp32", BuildSettings())
     return bundle_copy
 
 
@@ -56,14 +63,19 @@ def change(folder, edit):
     [
         (lambda d: d["signature"].update(graph_sha256="0" * 64), "expected an engine of graph"),
         (lambda d: d["signature"]["versions"].update(onnxruntime="1.0"), r"of version .*, got version 1\.0"),
-        (lambda d: d.update(processor="another"), "got processor another"),
+        (lambda d: d.update(built_for="another"), "got one for another: this processor is"),
+        (
+            lambda d: d.update(machine="another"),
+            "built on this machine, got another's of the same name.*--trust-engine",
+        ),
+        (lambda d: d["signature"].update(backend="tensorrt"), "of backend onnxruntime, got backend tensorrt"),
         (lambda d: d.update(surprise=1), "unknown key 'surprise'"),
     ],
 )
 def test_a_stale_or_foreign_engine_is_refused_with_the_rebuild_command(with_engine, edit, message):
     change(with_engine, edit)
     with pytest.raises(EdgeLeatherError, match=message) as caught:
-        open_engine(read_bundle(with_engine), "fp32")
+        opened(read_bundle(with_engine), "fp32")
     assert "edgeleather build" in str(caught.value) and "--precision fp32" in str(caught.value)
 
 
@@ -71,19 +83,19 @@ def test_a_damaged_or_missing_engine_file_is_refused(with_engine):
     signature, file = files_of(with_engine)
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(EdgeLeatherError, match=r"expected an engine of file \w+\.\.\., got file"):
-        open_engine(read_bundle(with_engine), "fp32")
+        opened(read_bundle(with_engine), "fp32")
     file.unlink()
     with pytest.raises(EdgeLeatherError, match=r"got file no such file\. Build it again with"):
-        open_engine(read_bundle(with_engine), "fp32")
+        opened(read_bundle(with_engine), "fp32")
     signature.unlink()
-    open_engine(read_bundle(with_engine), "fp32").close()  # the graph itself, then
-    build_engine(with_engine, "onnxruntime", "fp32", None)
-    open_engine(read_bundle(with_engine), "fp32").close()
+    opened(read_bundle(with_engine), "fp32").close()  # the graph itself, then
+    build_engine(with_engine, "onnxruntime", "fp32", BuildSettings())
+    opened(read_bundle(with_engine), "fp32").close()
 
 
 def test_an_engine_that_was_built_elsewhere_is_not_used(with_engine, monkeypatch):
     monkeypatch.setattr(built.platform, "node", lambda: "another box")
-    with closing(open_engine(read_bundle(with_engine), "fp32")) as engine:
+    with closing(opened(read_bundle(with_engine), "fp32")) as engine:
         assert engine.signature.batch_range == (1, None)
     assert "another-box" in str(signature_file(with_engine, "onnxruntime", "fp32"))
 
@@ -105,6 +117,6 @@ def test_an_engine_that_answers_otherwise_is_not_kept(bundle_copy):
     manifest["digest"] = manifest_digest(manifest)
     (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(EdgeLeatherError, match="does not give the recorded answers"):
-        build_engine(bundle_copy, "onnxruntime", "fp32", None)
+        build_engine(bundle_copy, "onnxruntime", "fp32", BuildSettings())
     assert not [path for path in (bundle_copy / "engines").rglob("*") if path.is_file()]
     shutil.rmtree(bundle_copy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -15,12 +16,13 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather import training  # noqa: E402
 from edgeleather.bundle import read_bundle  # noqa: E402
-from edgeleather.calibration.calibrating import calibrate_bundle  # noqa: E402
+from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle  # noqa: E402
 from edgeleather.dataset.defects import paste_defect  # noqa: E402
 from edgeleather.dataset.reading import read_dataset  # noqa: E402
 from edgeleather.dataset.splitting import split_good  # noqa: E402
-from edgeleather.engines.engine import load_engine  # noqa: E402
+from edgeleather.engines.engine import BuildSettings, load_engine  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
+from edgeleather.export.building import build_engine  # noqa: E402
 from edgeleather.export.bundling import export_run  # noqa: E402
 from edgeleather.methods.method import method_class  # noqa: E402
 from edgeleather.methods.table import METHODS  # noqa: E402
@@ -42,6 +44,7 @@ class Case:
 
 CONTRACT = (
     Case("cflow", epochs=10),
+    Case("draem", epochs=20),
     Case("memory-bank", epochs=1, learns=False),
     Case("reverse-distillation", epochs=20),
     Case("ssim-ae", epochs=20),
@@ -57,6 +60,7 @@ def tiny(case, **changes):
         "epochs": case.epochs,
         "learning_rate": preset.learning_rate,
         "patience_epochs": 50,
+        "width": preset.width,
     }
     return settings(**(chosen | changes))
 
@@ -83,7 +87,7 @@ def bundle_folder(run_folder, dataset_folder):
     """Exported (which compares the graph with torch) and calibrated."""
     folder = run_folder.with_name("bundle")
     export_run(run_folder, folder)
-    calibrate_bundle(folder, dataset_folder, images=8)
+    calibrate_bundle(folder, dataset_folder, CalibrationSettings(images=8))
     return folder
 
 
@@ -154,6 +158,18 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(case, dataset, run_
     assert (tmp_path / "run" / WEIGHTS_FILE).read_bytes() == (run_folder / WEIGHTS_FILE).read_bytes()
 
 
+@pytest.mark.tensorrt_rtx
+def test_tensorrt_rtx_builds_an_engine_of_every_precision(bundle_folder, dataset_folder, tmp_path):
+    """A graph that its parser refuses fails here."""
+    folder = shutil.copytree(bundle_folder, tmp_path / "bundle")
+    calibrate_bundle(folder, dataset_folder, CalibrationSettings(precision="fp16"))
+    made = calibrate_bundle(folder, dataset_folder, CalibrationSettings(backend="tensorrt", images=8))
+    assert made.records[0].cost.map_error < 0.1
+    for precision in ("fp32", "fp16", "int8"):
+        outcome = build_engine(folder, "tensorrt-rtx", precision, BuildSettings())
+        assert outcome.file.stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_score_does_not_depend_on_the_batch(bundle_folder, images, precision):
     bundle = read_bundle(bundle_folder)
@@ -179,8 +195,8 @@ def test_a_pasted_defect_raises_the_score_where_it_is(bundle_folder, images, pre
 
 def test_int8_is_near_and_smaller(bundle_folder):
     manifest = read_bundle(bundle_folder).manifest
-    (record,) = manifest.calibrations
-    assert record.map_errors[record.images_show] < 0.1
+    record = manifest.calibrations[0]
+    assert record.map_errors[record.images_show] < 0.1 and record.cost.map_error < 0.1
     assert manifest.files["int8-onnxruntime.onnx"].size_bytes < 0.7 * manifest.files["fp32.onnx"].size_bytes
 
 

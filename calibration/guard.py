@@ -1,0 +1,85 @@
+"""The guard: a budget for what INT8 may cost, kept by leaving the most sensitive layers in higher precision, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from edgeleather.bundle import Cost
+from edgeleather.calibration.comparison import Comparison
+from edgeleather.calibration.sensitivity import LayerError, Quantise
+from edgeleather.errors import EdgeLeatherError
+
+_MOST_RAISED = 0.5  # of the layers; beyond that there is nothing left that INT8 would gain from
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a graph may cost against fp32 (see `Cost`); None sets no limit."""
+
+    max_flips: int | None = None
+    max_auroc_drop: float | None = None
+    max_map_error: float | None = None
+
+    def broken_by(self, cost: Cost) -> str:
+        """Which limits a cost exceeds, in words; empty where it holds them all."""
+        broken = []
+        if self.max_map_error is not None and not cost.map_error <= self.max_map_error:
+            broken.append(f"map error {100 * cost.map_error:.2f} % ({100 * self.max_map_error:g} % allowed)")
+        if self.max_flips is not None and len(cost.flips) > self.max_flips:
+            broken.append(f"{len(cost.flips)} flipped verdicts ({self.max_flips} allowed: {', '.join(cost.flips)})")
+        if self.max_auroc_drop is not None and cost.auroc_drop is not None and cost.auroc_drop > self.max_auroc_drop:
+            broken.append(f"{cost.auroc_drop:.4f} of image AUROC lost ({self.max_auroc_drop:g} allowed)")
+        return "; ".join(broken)
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A graph that holds its budget, the layers it keeps in higher precision, and its cost."""
+
+    graph: bytes
+    raised: tuple[str, ...]
+    cost: Cost
+
+
+def hold(
+    budget: Budget, ranking: Callable[[], Sequence[LayerError]], quantise: Quantise, comparison: Comparison
+) -> Guarded:
+    """Raise layers, the most sensitive first, until the budget holds, and then no more of them than it takes.
+
+    `ranking` is asked for only where the budget does not hold at once.
+
+    Raises:
+        EdgeLeatherError: it does not hold with half of the layers raised.
+    """
+    first = _tried((), quantise, comparison)
+    if not budget.broken_by(first.cost):
+        return first
+    order = [error.layer for error in ranking()]
+    most = int(_MOST_RAISED * len(order))
+    low, high, held = 0, 1, None  # `low` breaks the budget, `high` is tried next
+    while held is None and high <= most:
+        tried = _tried(order[:high], quantise, comparison)
+        if budget.broken_by(tried.cost):
+            low, high = high, min(2 * high, most) if high < most else most + 1
+        else:
+            held = tried
+    if held is None:
+        raise EdgeLeatherError(
+            f"INT8 refused: with {most} of {len(order)} layers in higher precision it still breaks the budget: "
+            f"{budget.broken_by(_tried(order[:most], quantise, comparison).cost)}. Without any it was: "
+            f"{budget.broken_by(first.cost)}. Allow more, or use fp32 or fp16."
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = _tried(order[:middle], quantise, comparison)
+        if budget.broken_by(tried.cost):
+            low = middle
+        else:
+            high, held = middle, tried
+    return held
+
+
+def _tried(raised: Sequence[str], quantise: Quantise, comparison: Comparison) -> Guarded:
+    graph = quantise(raised)
+    return Guarded(graph, tuple(raised), comparison.cost(graph))

@@ -1,0 +1,96 @@
+"""The pictures that a bundle was made with, found again by their pixels, and turned into what calibration runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from edgeleather.bundle import Bundle
+from edgeleather.dataset.defects import DEFECTS, paste_defect
+from edgeleather.dataset.reading import Dataset, Sample, read_dataset
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.images import image_digest
+from edgeleather.preprocess import Prepared, prepare
+from edgeleather.progress import track
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A dataset's pictures by the digest of their pixels."""
+
+    by_digest: dict[str, Sample]
+    dataset: Dataset
+
+    def find(self, digests: Sequence[str], use: str) -> list[Sample]:
+        """The pictures of these digests, in their order.
+
+        Raises:
+            EdgeLeatherError: some are not there, or have changed.
+        """
+        found = [self.by_digest[digest] for digest in digests if digest in self.by_digest]
+        if len(found) < len(digests):
+            raise EdgeLeatherError(
+                f"{self.dataset.root}: expected the {len(digests)} pictures that this bundle used for {use}, found "
+                f"{len(found)} of them unchanged. Say where the dataset that trained it is with --data."
+            )
+        return found
+
+
+def find_pictures(data: Path) -> Pictures:
+    """Read a dataset's pictures once and index them.
+
+    Raises:
+        EdgeLeatherError: no dataset, or a picture cannot be read.
+    """
+    dataset = read_dataset(data, needs="train")
+    by_digest: dict[str, Sample] = {}
+    for sample in track((*dataset.train_good, *dataset.test), "finding the bundle's pictures"):
+        by_digest.setdefault(image_digest(sample.read()), sample)
+    return Pictures(by_digest, dataset)
+
+
+def taking_turns(samples: Sequence[Sample], digests: Sequence[str], most: int) -> list[tuple[str, Sample]]:
+    """At most so many pictures, one of each photograph before a second of any."""
+    seen: dict[str, int] = {}
+    turns = []
+    for digest, sample in zip(digests, samples, strict=True):
+        seen[sample.group] = seen.get(sample.group, 0) + 1
+        turns.append((seen[sample.group], sample.name, digest, sample))
+    return [(digest, sample) for _, _, digest, sample in sorted(turns, key=lambda turn: turn[:2])[:most]]
+
+
+def with_defect(prepared: Prepared, rng: np.random.Generator) -> Prepared:
+    """The same frame with a synthetic defect on one of its images."""
+    images = prepared.images.copy()
+    chosen = int(rng.integers(len(images)))
+    images[chosen] = paste_defect(images[chosen], str(rng.choice(sorted(DEFECTS))), rng)[0]
+    return replace(prepared, images=images)
+
+
+@dataclass(frozen=True)
+class ComparedFrames:
+    """Prepared frames by name, and whether each shows a defect; none of them measured a range."""
+
+    names: tuple[str, ...]
+    frames: tuple[Prepared, ...]
+    defective: tuple[bool, ...]
+
+
+def compared_frames(bundle: Bundle, pictures: Pictures, most: int) -> ComparedFrames:
+    """What quantisation is judged on: validation pictures, the same with synthetic defects, and the pictures of T2 and T3.
+
+    None of them is a test picture that a report counts, and none measured a range.
+    """
+    used, mode = bundle.manifest.images, bundle.manifest.input_mode
+    rng = np.random.default_rng(6)
+    rows: list[tuple[str, Prepared, bool]] = []
+    for _, sample in taking_turns(pictures.find(used.validation, "validation"), used.validation, most):
+        frame = prepare(sample.read(), mode)
+        rows += [(sample.name, frame, False), (f"{sample.name} with a defect", with_defect(frame, rng), True)]
+    for _, sample in taking_turns(pictures.find(used.t2_t3, "T2 and T3"), used.t2_t3, most):
+        rows.append((sample.name, prepare(sample.read(), mode), not sample.is_good))
+    names, frames, defective = zip(*rows, strict=True)
+    return ComparedFrames(names, frames, defective)

@@ -1,0 +1,170 @@
+"""Sensitivity and guard on a real bundle, one of whose layers is spoiled on purpose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
+pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
+
+from edgeleather.bundle import INT8_GRAPH, Cost, read_bundle  # noqa: E402
+from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle  # noqa: E402
+from edgeleather.calibration.comparison import Comparison  # noqa: E402
+from edgeleather.calibration.float32_nodes import find_float32_nodes  # noqa: E402
+from edgeleather.calibration.fp16 import to_fp16  # noqa: E402
+from edgeleather.calibration.guard import Budget, hold  # noqa: E402
+from edgeleather.calibration.pictures import find_pictures  # noqa: E402
+from edgeleather.calibration.qdq import ONNXRUNTIME, to_int8  # noqa: E402
+from edgeleather.calibration.quantised_layers import layer_names, quantised_layers  # noqa: E402
+from edgeleather.calibration.ranges import Ranges  # noqa: E402
+from edgeleather.calibration.sensitivity import picture_of, rank_layers  # noqa: E402
+from edgeleather.errors import EdgeLeatherError  # noqa: E402
+from edgeleather.records import read_record  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def case(bundle, dataset_folder):
+    """The fp32 graph, its comparison and its ranges."""
+    content = (bundle.folder / "fp32.onnx").read_bytes()
+    comparison = Comparison(bundle, find_pictures(dataset_folder), content)
+    ranges = read_record(Ranges, bundle.folder / "ranges.json", "")
+    return onnx.load_from_string(content), comparison, ranges.sets[1].tensors
+
+
+@pytest.fixture(scope="module")
+def spoiled(case):
+    """A layer in the middle whose range is a hundred times too wide, and the quantiser that meets it."""
+    model, comparison, tensors = case
+    chosen = quantised_layers(model)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv" and node.output[0] in chosen.layers]
+    layer = convolutions[len(convolutions) // 2]
+    end = next(name for name in chosen.tensors if name in _ends(model, layer.output[0]))
+    found = tensors[end]
+    wide = tensors | {end: replace(found, minimum=100 * found.minimum, maximum=100 * found.maximum)}
+
+    def quantise(float_layers):
+        return to_int8(model, wide, ONNXRUNTIME, float_layers).SerializeToString()
+
+    return layer.output[0], {layer: layer_names(model)[layer] for layer in chosen.layers}, quantise, comparison
+
+
+def _ends(model, layer):
+    return {layer, *(node.output[0] for node in model.graph.node if node.input and node.input[0] == layer)}
+
+
+def test_a_spoiled_layer_is_ranked_first_and_raised_by_the_guard(spoiled):
+    layer, names, quantise, comparison = spoiled
+    ranking = rank_layers(names, quantise, comparison)
+    assert {error.layer for error in ranking} == set(names)
+    # Its range is wrong behind it as well, where the next layer reads: one of the two is the first.
+    positions = [error.layer for error in ranking].index(layer)
+    assert positions <= 1 and ranking[0].map_error > 3 * ranking[2].map_error
+    whole = comparison.cost(quantise(()))
+    allowed = whole.map_error / 3
+    held = hold(Budget(max_map_error=allowed), lambda: ranking, quantise, comparison)
+    assert layer in held.raised and held.cost.map_error <= allowed < whole.map_error
+    assert len(held.raised) <= 4  # and no more of them than it takes
+    picture = picture_of(ranking, [names[raised] for raised in held.raised])
+    assert picture.startswith(b"\x89PNG")
+
+
+def test_a_budget_that_nothing_holds_is_refused_with_the_reason(spoiled):
+    _, names, quantise, comparison = spoiled
+    ranking = rank_layers(names, quantise, comparison)
+    with pytest.raises(EdgeLeatherError, match=r"INT8 refused: with \d+ of \d+ layers .* map error .* \(0 % allowed\)"):
+        hold(Budget(max_map_error=0.0), lambda: ranking, quantise, comparison)
+
+
+def test_a_budget_that_holds_at_once_asks_for_no_ranking(case):
+    model, comparison, tensors = case
+
+    def never():
+        raise AssertionError("ranked")
+
+    def quantise(float_layers):
+        return to_int8(model, tensors, ONNXRUNTIME, float_layers).SerializeToString()
+
+    held = hold(Budget(), never, quantise, comparison)
+    assert held.raised == () and 0 < held.cost.map_error < 0.05
+
+
+def test_every_limit_of_a_budget_is_named_where_it_breaks():
+    cost = Cost(0.02, ("a.png", "b.png"), 0.004)
+    budget = Budget(max_flips=1, max_auroc_drop=0.002, max_map_error=0.01)
+    text = budget.broken_by(cost)
+    assert "map error 2.00 % (1 % allowed)" in text and "2 flipped verdicts (1 allowed: a.png, b.png)" in text
+    assert "0.0040 of image AUROC lost" in text
+    assert not Budget().broken_by(cost) and not Budget(2, 0.004, 0.02).broken_by(cost)
+
+
+def test_a_comparison_tells_the_same_graph_from_another(case):
+    model, comparison, _ = case
+    same = comparison.cost(model.SerializeToString())
+    assert same.map_error == 0 and same.flips == () and same.auroc_drop == 0
+    assert any(comparison.compared.defective) and not all(comparison.compared.defective)
+
+
+def test_fp16_keeps_in_float32_what_overflows_there(case):
+    """Features scaled up beyond FP16 and down again: FP16 has to leave those two nodes alone."""
+    model, comparison, _ = case
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    nodes = list(changed.graph.node)
+    position, stage = next((i, node) for i, node in enumerate(nodes) if node.op_type == "Resize")
+    source = stage.input[0]
+    constants = {"up": np.float32(1e6), "down": np.float32(1e-6)}
+    changed.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items())
+    made = [
+        onnx.helper.make_node("Mul", [source, "up"], ["large"]),
+        onnx.helper.make_node("Mul", ["large", "down"], ["as before"]),
+    ]
+    stage.input[0] = "as before"
+    del changed.graph.node[:]
+    changed.graph.node.extend([*nodes[:position], *made, *nodes[position:]])
+    kept = find_float32_nodes(changed, comparison)
+    assert {"large", "as before"} <= set(kept)
+    assert comparison.map_error(to_fp16(changed, kept).SerializeToString()) < 0.01
+    assert comparison.map_error(to_fp16(changed, ()).SerializeToString()) > 0.05
+
+
+def test_calibrate_with_a_guard_notes_what_it_raised(bundle_copy, dataset_folder):
+    free = calibrate_bundle(bundle_copy, dataset_folder).records[0]
+    budget = Budget(max_map_error=free.cost.map_error / 1.5)
+    held = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(budget=budget, rank=True))
+    record = held.records[0]
+    assert 0 < len(record.float_layers) <= record.layers / 2 and record.cost.map_error <= budget.max_map_error
+    assert record.float_layers[0] == held.ranking[0].name
+    assert record.median_ms > 0 and record.fp32_median_ms > 0
+
+
+def test_a_refused_guard_changes_nothing(bundle_copy, dataset_folder):
+    before = {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()}
+    with pytest.raises(EdgeLeatherError, match="INT8 refused"):
+        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(budget=Budget(max_map_error=1e-9)))
+    assert before == {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()}
+
+
+def test_auto_takes_the_fastest_that_holds(bundle_copy, dataset_folder):
+    made = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(precision="auto"))
+    times = {record.graph: record.median_ms for record in made.records if record.median_ms is not None}
+    times["fp32.onnx"] = made.records[0].fp32_median_ms
+    fastest = min(times, key=lambda name: times[name])
+    assert made.bundle.default_precision == {"fp32.onnx": "fp32", "fp16.onnx": "fp16", INT8_GRAPH: "int8"}[fastest]
+    assert read_bundle(bundle_copy).default_precision == made.bundle.default_precision
+    refused = calibrate_bundle(
+        bundle_copy, dataset_folder, CalibrationSettings(precision="auto", budget=Budget(max_map_error=1e-9))
+    )
+    assert len(refused.refused) == 2 and refused.records == () and json.dumps(refused.refused)
+
+
+@pytest.mark.parametrize("rule", ["percentile", "entropy", "by-map-error"])
+def test_range_rules_give_graphs_that_hold(bundle_copy, dataset_folder, rule):
+    plain = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=8)).records[0]
+    record = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=8, range_rule=rule)).records[0]
+    assert record.range_rule == rule
+    best = record.map_errors[record.images_show]
+    assert best < 0.5 and (rule != "by-map-error" or record.cost.map_error <= 1.2 * plain.cost.map_error)
