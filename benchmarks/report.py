@@ -14,6 +14,8 @@ import numpy as np
 from edgeleather import __version__
 from edgeleather.benchmarks.rounds import Candidate, Measured, measure
 from edgeleather.bundle import GRAPH_FILES, ONNXRUNTIME_GRAPHS, ORIGINAL_FOLDER, Bundle, read_bundle
+from edgeleather.engines.built import signature_file
+from edgeleather.engines.engine import ENGINES, PRECISIONS, backend_module
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
 from edgeleather.machine import cpu_name, is_installed, usable_cores
@@ -165,8 +167,17 @@ def _trained(bundle: Bundle) -> dict[str, Any]:
 def _candidates(bundle: Bundle) -> list[Candidate]:
     has_torch = _has_original(bundle) and is_installed("torch")
     torch = [Candidate(bundle.folder, "torch", "fp32")] if has_torch else []
-    precisions = [GRAPH_FILES[name] for name in ONNXRUNTIME_GRAPHS if name in bundle.manifest.files]
-    return [*torch, *(Candidate(bundle.folder, "onnxruntime", precision) for precision in precisions)]
+    files = bundle.manifest.files
+    precisions = dict.fromkeys(GRAPH_FILES[name] for name in ONNXRUNTIME_GRAPHS if name in files)
+    on_cpu = [Candidate(bundle.folder, "onnxruntime", precision) for precision in precisions]
+    return [*torch, *on_cpu, *(Candidate(bundle.folder, *pair) for pair in _built_for_gpu(bundle))]
+
+
+def _built_for_gpu(bundle: Bundle) -> list[tuple[str, str]]:
+    """Backend and precision of the engines that were built here for a GPU, where it can run them."""
+    pairs = [(backend, precision) for backend in ENGINES if backend != "onnxruntime" for precision in PRECISIONS]
+    built = [pair for pair in pairs if signature_file(bundle.folder, *pair).exists()]
+    return [pair for pair in built if not backend_module(pair[0]).can_run()]
 
 
 def _row(one: Measured, everything: Sequence[Measured], peak: float | None) -> dict[str, Any]:

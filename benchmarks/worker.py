@@ -16,6 +16,7 @@ from edgeleather.benchmarks.evaluation import evaluate, reportable_samples
 from edgeleather.benchmarks.rounds import INTEGER_PEAK
 from edgeleather.bundle import ORIGINAL_FOLDER, Bundle, everything, read_bundle, without_original
 from edgeleather.dataset.reading import Dataset, read_dataset
+from edgeleather.engines.built import open_engine
 from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.preprocess import prepare
@@ -31,7 +32,7 @@ class Worker:
     def __init__(self, bundle: str, data: str, backend: str, precision: str, threads: int | None) -> None:
         self._dataset: Dataset = read_dataset(Path(data), needs="test")
         self._bundle: Bundle = read_bundle(Path(bundle), everything if backend == "torch" else without_original)
-        self._graph = self._bundle.graph(precision)
+        self._graph = self._bundle.graph(precision, "onnxruntime" if backend == "torch" else backend)
         self._engine, measured = _load(self._bundle, self._graph, backend, precision, threads)
         self._size_mb = self._bundle.manifest.files[measured].size_bytes / 1e6
         mode = self._bundle.manifest.input_mode
@@ -89,7 +90,9 @@ def _load(bundle: Bundle, graph: str, backend: str, precision: str, threads: int
         from edgeleather.benchmarks.torch_engine import TorchEngine
 
         return TorchEngine(bundle, threads), f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"
-    return load_engine(backend, bundle.folder / graph, precision, threads), graph
+    if backend == "onnxruntime":
+        return load_engine(backend, bundle.folder / graph, precision, threads), graph
+    return open_engine(bundle, graph, precision, None, backend), graph
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from edgeleather.bundle import (
 from edgeleather.calibration.comparison import Comparison, opened
 from edgeleather.calibration.float32_nodes import find_float32_nodes
 from edgeleather.calibration.fp16 import to_fp16
-from edgeleather.calibration.guard import Budget, Guarded, hold
+from edgeleather.calibration.guard import DEFAULT_BUDGET, Budget, BudgetError, Guarded, hold
 from edgeleather.calibration.pictures import Pictures, find_pictures, taking_turns
 from edgeleather.calibration.qdq import ONNXRUNTIME, ONNXRUNTIME_7BIT, TENSORRT, Dialect, to_int8
 from edgeleather.calibration.quantised_layers import layer_names, pixel_layers, quantised_layers
@@ -63,7 +63,7 @@ class CalibrationSettings:
     backend: str = "onnxruntime"
     images: int = DEFAULT_IMAGES
     range_rule: str = "minmax"
-    budget: Budget = field(default_factory=Budget)
+    budget: Budget = DEFAULT_BUDGET
     rank: bool = False
 
 
@@ -134,14 +134,14 @@ def calibrate_bundle(folder: Path, data: Path, settings: CalibrationSettings | N
         ranges = _ranges(job, chosen)
         try:
             made += _int8_graphs(job, ranges)
-        except EdgeLeatherError as error:
+        except BudgetError as error:
             if settings.precision == "int8":
                 raise
             refused.append(str(error))
     if settings.precision in ("fp16", "auto"):
         try:
             made.append(_fp16_graph(job))
-        except EdgeLeatherError as error:
+        except BudgetError as error:
             if settings.precision == "fp16":
                 raise
             refused.append(str(error))
@@ -212,7 +212,7 @@ def _fp16_graph(job: _Job) -> _Made:
     graph = job.half(job.model)
     cost = job.comparison.cost(graph)
     if broken := job.settings.budget.broken_by(cost):
-        raise EdgeLeatherError(f"FP16 refused: it breaks the budget: {broken}. Allow more, or use fp32.")
+        raise BudgetError(f"FP16 refused: it breaks the budget: {broken}. Allow more, or use fp32.")
     calibration = Calibration(
         graph=FP16_GRAPH,
         images=0,

@@ -14,6 +14,7 @@ from edgeleather.engines.engine import Engine
 from edgeleather.engines.onnxruntime import OnnxRuntimeEngine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.inference import FrameMap, infer_prepared
+from edgeleather.metrics.pixels import PixelCounts
 from edgeleather.metrics.scores import image_auroc
 from edgeleather.preprocess import Prepared, prepare
 from edgeleather.progress import track
@@ -59,6 +60,9 @@ class Comparison:
         with opened(graph) as engine:
             got = _maps(engine, self.compared.frames)
             held_out = self._held_out_scores(engine)
+        error = self._error_of(got)
+        if not np.isfinite(error):
+            raise EdgeLeatherError("the graph's maps are not finite everywhere.")
         carried = self.carried_over(held_out)
         scores = tuple(score for digest, score in held_out.items() if digest in self._threshold_digests)
         after = self._before.refitted(scores, carried)
@@ -71,7 +75,17 @@ class Comparison:
         defective = np.array(self.compared.defective)
         areas = [image_auroc(np.array([found.score for found in maps]), defective) for maps in (self._maps, got)]
         drop = None if areas[0] is None or areas[1] is None else areas[0] - areas[1]
-        return Cost(self._error_of(got), flips, drop)
+        before_aupro, after_aupro = self._aupro(self._maps), self._aupro(got)
+        aupro_drop = None if before_aupro is None or after_aupro is None else before_aupro - after_aupro
+        return Cost(error, flips, drop, aupro_drop)
+
+    def _aupro(self, maps: list[FrameMap]) -> float | None:
+        """Of the frames whose defects have a mask, and the good ones."""
+        pixels = PixelCounts()
+        for found, mask, defective in zip(maps, self.compared.masks, self.compared.defective, strict=True):
+            if mask is not None or not defective:
+                pixels.add(found.anomaly_map, mask)
+        return pixels.curve().aupro()
 
     def carried_over(self, held_out: dict[str, float]) -> dict[str, float]:
         """Scores under refits without a picture's photograph, moved by what a graph does to scores of held-out pictures.

@@ -9,9 +9,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edgeleather.calibration.comparison import Comparison
 from edgeleather.calibration.fp16 import element_types, to_fp16
+from edgeleather.calibration.guard import BudgetError
 from edgeleather.calibration.quantised_layers import ACTIVATIONS, quantised_layers
 from edgeleather.engines.onnxruntime import open_session
-from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import usable_cores
 from edgeleather.progress import track
 
@@ -28,7 +28,7 @@ def find_float32_nodes(model: ModelProto, comparison: Comparison) -> tuple[str, 
     """The nodes of the fp32 graph, by their first output, that FP16 must leave alone; found by measuring each.
 
     Raises:
-        EdgeLeatherError: with all of the map's arithmetic in float32 the map is still more than 1 % off.
+        BudgetError: with all of the map's arithmetic in float32 the map is still more than 1 % off.
     """
     inside = _networks_nodes(model)
     types = element_types(model)
@@ -41,7 +41,7 @@ def find_float32_nodes(model: ModelProto, comparison: Comparison) -> tuple[str, 
 
     floor = error({*certain, *outside})
     if not floor <= _MOST_ERROR:
-        raise EdgeLeatherError(
+        raise BudgetError(
             f"FP16 refused: with all but the networks in float32, the map is off by {100 * floor:.2g} % of its range "
             f"({100 * _MOST_ERROR:g} % allowed). Use fp32 or int8."
         )

@@ -20,6 +20,7 @@ class Budget:
     max_flips: int | None = None
     max_auroc_drop: float | None = None
     max_map_error: float | None = None
+    max_aupro_drop: float | None = None
 
     def broken_by(self, cost: Cost) -> str:
         """Which limits a cost exceeds, in words; empty where it holds them all."""
@@ -30,7 +31,17 @@ class Budget:
             broken.append(f"{len(cost.flips)} flipped verdicts ({self.max_flips} allowed: {', '.join(cost.flips)})")
         if self.max_auroc_drop is not None and cost.auroc_drop is not None and cost.auroc_drop > self.max_auroc_drop:
             broken.append(f"{cost.auroc_drop:.4f} of image AUROC lost ({self.max_auroc_drop:g} allowed)")
+        if self.max_aupro_drop is not None and cost.aupro_drop is not None and cost.aupro_drop > self.max_aupro_drop:
+            broken.append(f"{cost.aupro_drop:.4f} of AUPRO lost ({self.max_aupro_drop:g} allowed)")
         return "; ".join(broken)
+
+
+# What `teach` and `calibrate` hold where the user sets no limit.
+DEFAULT_BUDGET = Budget(max_map_error=0.005, max_aupro_drop=0.003)
+
+
+class BudgetError(EdgeLeatherError):
+    """A precision that breaks its budget whatever is done."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ def hold(
     `ranking` is asked for only where the budget does not hold at once.
 
     Raises:
-        EdgeLeatherError: it does not hold with half of the layers raised.
+        BudgetError: it does not hold with half of the layers raised.
     """
     first = _tried((), quantise, comparison)
     if not budget.broken_by(first.cost):
@@ -65,7 +76,7 @@ def hold(
         else:
             held = tried
     if held is None:
-        raise EdgeLeatherError(
+        raise BudgetError(
             f"INT8 refused: with {most} of {len(order)} layers in higher precision it still breaks the budget: "
             f"{budget.broken_by(_tried(order[:most], quantise, comparison).cost)}. Without any it was: "
             f"{budget.broken_by(first.cost)}. Allow more, or use fp32 or fp16."

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeleather.arrays import UInt8Array
 from edgeleather.bundle import Bundle
 from edgeleather.dataset.defects import DEFECTS, paste_defect
 from edgeleather.dataset.reading import Dataset, Sample, read_dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.images import image_digest
-from edgeleather.preprocess import Prepared, prepare
+from edgeleather.preprocess import Prepared, prepare, resize_mask
 from edgeleather.progress import track
 
 
@@ -62,21 +63,26 @@ def taking_turns(samples: Sequence[Sample], digests: Sequence[str], most: int) -
     return [(digest, sample) for _, _, digest, sample in sorted(turns, key=lambda turn: turn[:2])[:most]]
 
 
-def with_defect(prepared: Prepared, rng: np.random.Generator) -> Prepared:
-    """The same frame with a synthetic defect on one of its images."""
+def with_defect(prepared: Prepared, rng: np.random.Generator) -> tuple[Prepared, UInt8Array]:
+    """The same frame with a synthetic defect on one of its images, and that image's mask [h, w] of 0 and 1."""
     images = prepared.images.copy()
     chosen = int(rng.integers(len(images)))
-    images[chosen] = paste_defect(images[chosen], str(rng.choice(sorted(DEFECTS))), rng)[0]
-    return replace(prepared, images=images)
+    images[chosen], mask = paste_defect(images[chosen], str(rng.choice(sorted(DEFECTS))), rng)
+    return replace(prepared, images=images), np.asarray(mask > 0, np.uint8)
 
 
 @dataclass(frozen=True)
 class ComparedFrames:
-    """Prepared frames by name, and whether each shows a defect; none of them measured a range."""
+    """Prepared frames by name, whether each shows a defect, and where; none of them measured a range.
+
+    A mask [h, w] of 0 and 1 is of the frame's map; None for a good frame, and for synthetic defects on frames of several tiles,
+    which overlap.
+    """
 
     names: tuple[str, ...]
     frames: tuple[Prepared, ...]
     defective: tuple[bool, ...]
+    masks: tuple[UInt8Array | None, ...]
 
 
 def compared_frames(bundle: Bundle, pictures: Pictures, most: int) -> ComparedFrames:
@@ -86,11 +92,16 @@ def compared_frames(bundle: Bundle, pictures: Pictures, most: int) -> ComparedFr
     """
     used, mode = bundle.manifest.images, bundle.manifest.input_mode
     rng = np.random.default_rng(6)
-    rows: list[tuple[str, Prepared, bool]] = []
+    rows: list[tuple[str, Prepared, bool, UInt8Array | None]] = []
     for _, sample in taking_turns(pictures.find(used.validation, "validation"), used.validation, most):
         frame = prepare(sample.read(), mode)
-        rows += [(sample.name, frame, False), (f"{sample.name} with a defect", with_defect(frame, rng), True)]
+        spoiled, mask = with_defect(frame, rng)
+        name = f"{sample.name} with a defect"
+        rows += [(sample.name, frame, False, None), (name, spoiled, True, mask if len(frame.images) == 1 else None)]
     for _, sample in taking_turns(pictures.find(used.t2_t3, "T2 and T3"), used.t2_t3, most):
-        rows.append((sample.name, prepare(sample.read(), mode), not sample.is_good))
-    names, frames, defective = zip(*rows, strict=True)
-    return ComparedFrames(names, frames, defective)
+        image = sample.read()
+        frame = prepare(image, mode)
+        shown = None if sample.is_good else resize_mask(sample.read_mask((image.shape[0], image.shape[1])), frame)
+        rows.append((sample.name, frame, not sample.is_good, shown))
+    names, frames, defective, masks = zip(*rows, strict=True)
+    return ComparedFrames(names, frames, defective, masks)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeleather.cli.options import as_json_option, backend_option, bundle_argument, print_json, threads_option
-from edgeleather.engines.engine import BuildSettings
+from edgeleather.engines.engine import PRECISIONS, BuildSettings
 
 if TYPE_CHECKING:
     from edgeleather.export.building import Outcome
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @backend_option
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8", "auto"]),
+    type=click.Choice([*PRECISIONS, "auto"]),
     default=None,
     help="Which of the bundle's graphs; auto builds and times all of them, and inspect then takes the fastest.  "
     "[default: the bundle's own]",

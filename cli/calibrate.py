@@ -69,10 +69,14 @@ WORTH_A_WARNING = 0.005  # of image AUROC
     help="Guard: points of image AUROC that may be lost there.",
 )
 @click.option(
+    "--max-aupro-drop", type=FiniteFloat(0, 100), default=None, help="Guard: points of AUPRO that may be lost there."
+)
+@click.option(
     "--max-map-error",
     type=FiniteFloat(0, 100),
     default=None,
-    help="Guard: mean difference of the maps there, in % of the fp32 maps' range.",
+    help="Guard: mean difference of the maps there, in % of the fp32 maps' range.  [default: 0.5, and 0.3 "
+    "points of AUPRO, where no limit is set]",
 )
 @click.option(
     "--sensitivity",
@@ -91,6 +95,7 @@ def calibrate(
     range_rule: str,
     max_flips: int | None,
     max_auroc_drop: float | None,
+    max_aupro_drop: float | None,
     max_map_error: float | None,
     sensitivity: Path | None,
     as_json: bool,
@@ -107,9 +112,10 @@ def calibrate(
         )
     _require_onnx()
     from edgeleather.calibration.calibrating import CalibrationSettings
-    from edgeleather.calibration.guard import Budget
+    from edgeleather.calibration.guard import DEFAULT_BUDGET, Budget
 
-    budget = Budget(max_flips, _share(max_auroc_drop), _share(max_map_error))
+    budget = Budget(max_flips, _share(max_auroc_drop), _share(max_map_error), _share(max_aupro_drop))
+    budget = DEFAULT_BUDGET if budget == Budget() else budget
     settings = CalibrationSettings(precision, backend, images, range_rule, budget, rank=sensitivity is not None)
     if sensitivity:
         require_folder(sensitivity)
@@ -163,10 +169,11 @@ def describe(bundle: Bundle, record: Calibration) -> list[str]:
         lines.append(
             f"{record.graph}: ranges ({record.range_rule}) from {record.images} {record.images_show}; map error {errors}."
         )
-    auroc = "" if record.cost.auroc_drop is None else f", image AUROC {-100 * record.cost.auroc_drop:+.2f} points"
+    drops = (("image AUROC", record.cost.auroc_drop), ("AUPRO", record.cost.aupro_drop))
+    changes = "".join(f", {name} {-100 * drop:+.2f} points" for name, drop in drops if drop is not None)
     lines.append(
         f"{record.graph} against fp32, on pictures that no report counts: map error {100 * record.cost.map_error:.2f} %, "
-        f"{len(record.cost.flips)} flipped verdicts{auroc}."
+        f"{len(record.cost.flips)} flipped verdicts{changes}."
     )
     lines += [f"  flipped: {name}" for name in record.cost.flips]
     if record.float_layers:

@@ -14,7 +14,7 @@ from edgeleather import __version__
 from edgeleather.bundle import GRAPH_FILES, ONNXRUNTIME_GRAPHS, Bundle, everything, read_bundle
 from edgeleather.cli.options import as_json_option, print_json, threads_option
 from edgeleather.engines.built import graphs_to_open, open_engine, signature_file
-from edgeleather.engines.engine import ENGINES, backend_module, load_engine
+from edgeleather.engines.engine import ENGINES, PRECISIONS, backend_module, load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.golden import replay
 from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed, usable_cores
@@ -108,7 +108,7 @@ def _replays(folder: Path, threads: int | None) -> dict[str, Any]:
 
 def _built_here(folder: Path) -> list[tuple[str, str]]:
     """Backend and precision of every engine that was built on this machine."""
-    pairs = [(backend, precision) for backend in ENGINES for precision in ("fp32", "fp16", "int8")]
+    pairs = [(backend, precision) for backend in ENGINES for precision in PRECISIONS]
     return [pair for pair in pairs if signature_file(folder, *pair).exists()]
 
 

@@ -24,7 +24,7 @@ from edgeleather.cli.options import (
     threads_option,
 )
 from edgeleather.engines.built import read_choice
-from edgeleather.engines.engine import ENGINES
+from edgeleather.engines.engine import ENGINES, PRECISIONS
 from edgeleather.runtime.inspector import Inspector, InspectorSettings
 from edgeleather.runtime.live import DEFAULT_RECONNECT_SECONDS
 from edgeleather.runtime.loop import Summary, run_loop
@@ -52,7 +52,7 @@ from edgeleather.runtime.sources import open_source
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8"]),
+    type=click.Choice(PRECISIONS),
     default=None,
     help="Which of the bundle's graphs.  [default: what build --precision auto chose here, else the bundle's own]",
 )

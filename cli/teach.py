@@ -73,6 +73,7 @@ def teach_bundle(
     from edgeleather.benchmarks.report import benchmark_bundles, markdown
     from edgeleather.bundle import check_bundle_target
     from edgeleather.calibration.calibrating import CalibrationSettings
+    from edgeleather.calibration.guard import BudgetError
     from edgeleather.dataset.reading import read_dataset
     from edgeleather.export.bundling import export_run
     from edgeleather.thresholds import DEFAULT_FALSE_ALARM_RATE
@@ -84,7 +85,10 @@ def teach_bundle(
     bundle = export_run(run_folder, out, dataset, false_alarm_rate or DEFAULT_FALSE_ALARM_RATE, overwrite=force)
     shutil.rmtree(run_folder)
     click.echo(f"Bundle {out}. Verdict: {bundle.manifest.thresholds[0].describe()}.", err=quiet)
-    calibrate_and_report(out, dataset, CalibrationSettings(), quiet)
+    try:
+        calibrate_and_report(out, dataset, CalibrationSettings(), quiet)
+    except BudgetError as error:
+        click.echo(f"The bundle stays in fp32. {error}", err=True)
     if not read_dataset(dataset, needs="any").test:
         click.echo("No test set, so no benchmark: hits and false alarms of this bundle are unmeasured.", err=quiet)
         return {"bundle": str(out), "rows": []}

@@ -73,12 +73,14 @@ class Cost:
     """What a graph changes against fp32, on pictures that no report counts.
 
     `map_error` is the mean absolute difference of the maps, as a share of the fp32 maps' range; `flips` names the frames whose
-    verdict differs, each graph at its own threshold; `auroc_drop` is how much image AUROC it loses, None without both kinds.
+    verdict differs, each graph at its own threshold; `auroc_drop` and `aupro_drop` are how much image AUROC and AUPRO it loses,
+    None without both good and defective frames.
     """
 
     map_error: float
     flips: tuple[str, ...]
     auroc_drop: float | None
+    aupro_drop: float | None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ ENGINES = {
     "tensorrt": "edgeleather.engines.tensorrt",
     "tensorrt-rtx": "edgeleather.engines.tensorrt_rtx",
 }
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ def test_the_map_is_a_probability_of_the_images_size_with_true_means_at_the_edge
         maps, scores = method(torch.zeros(2, 48, 80, 3, dtype=torch.uint8))
         assert maps.shape == (2, 48, 80) and maps.min() >= 0 and maps.max() <= 1
         assert torch.equal(scores, maps.amax((1, 2)))
-        method.discriminative.to_logit.weight.zero_()
-        method.discriminative.to_logit.bias.fill_(1.0)
+        method.to_logit.weight.zero_()
+        method.to_logit.bias.fill_(1.0)
         flat, _ = method(images(1, 48).expand(1, 48, 48, 3))
     assert torch.allclose(flat, torch.sigmoid(torch.tensor(1.0)).expand_as(flat), atol=1e-6)
 
