@@ -37,7 +37,7 @@ class Budget:
 
 
 # What `teach` and `calibrate` hold where the user sets no limit.
-DEFAULT_BUDGET = Budget(max_map_error=0.005, max_aupro_drop=0.003)
+DEFAULT_BUDGET = Budget(max_map_error=0.005)
 
 
 class BudgetError(EdgeLeatherError):

@@ -75,8 +75,8 @@ WORTH_A_WARNING = 0.005  # of image AUROC
     "--max-map-error",
     type=FiniteFloat(0, 100),
     default=None,
-    help="Guard: mean difference of the maps there, in % of the fp32 maps' range.  [default: 0.5, and 0.3 "
-    "points of AUPRO, where no limit is set]",
+    help="Guard: mean difference of the maps there, in % of the fp32 maps' range.  [default: 0.5 where no "
+    "other limit is set]",
 )
 @click.option(
     "--sensitivity",

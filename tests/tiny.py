@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from edgeleather.bundle import Bundle
+from edgeleather.bundle import Bundle, manifest_digest
 from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
+from edgeleather.files import sha256_of_file
 from edgeleather.preprocess import InputMode
 
 SETTINGS = SynthSettings(size_px=64, train_good=24, test_good=8, defects_per_class=3, seed=3)
@@ -20,7 +22,8 @@ def make_dataset(root: Path) -> Path:
 
 def make_bundle(folder: Path, dataset: Path, mode: InputMode = MODE) -> Bundle:
     """Train memory-bank on the tiny data set, export and calibrate it; needs torch. The run stays beside it as `<name>-run`."""
-    from edgeleather.calibration.calibrating import calibrate_bundle
+    from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle
+    from edgeleather.calibration.guard import Budget
     from edgeleather.dataset.reading import read_dataset
     from edgeleather.export.bundling import export_run
     from edgeleather.training import train
@@ -28,7 +31,22 @@ def make_bundle(folder: Path, dataset: Path, mode: InputMode = MODE) -> Bundle:
     run_folder = folder.with_name(f"{folder.name}-run")
     train(read_dataset(dataset, needs="train"), settings(input_mode=mode), run_folder)
     export_run(run_folder, folder)
-    return calibrate_bundle(folder, dataset).bundle
+    # Without the guard: so small pictures lie farther from fp32 than real ones.
+    return calibrate_bundle(folder, dataset, CalibrationSettings(budget=Budget())).bundle
+
+
+def spoil_answers(bundle_folder: Path, graph: str) -> None:
+    """Make a bundle's recorded answers of a graph those of another one, and its manifest agree with that."""
+    golden = bundle_folder / "golden" / f"{graph}.json"
+    answers = json.loads(golden.read_text())
+    for answer in answers["answers"]:
+        answer["score"] += 0.5
+    golden.write_text(json.dumps(answers))
+    manifest = json.loads((bundle_folder / "manifest.json").read_text())
+    record = {"sha256": sha256_of_file(golden), "size_bytes": golden.stat().st_size}
+    manifest["files"][f"golden/{graph}.json"] = record
+    manifest["digest"] = manifest_digest(manifest)
+    (bundle_folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def write_cut_film(path: Path, kept: float) -> None:

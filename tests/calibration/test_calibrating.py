@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 from edgeleather.bundle import INT8_7BIT_GRAPH, INT8_GRAPH, everything, read_bundle
 from edgeleather.calibration import calibrating
 from edgeleather.calibration.calibrating import CalibrationSettings, auroc_lost, calibrate_bundle
+from edgeleather.calibration.guard import Budget
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
@@ -32,7 +33,7 @@ def fp32_only(run_folder, tmp_path):
 
 def test_calibration_adds_what_belongs_to_a_graph_and_changes_nothing_else(fp32_only, dataset_folder):
     before = read_bundle(fp32_only, everything)
-    made = calibrate_bundle(fp32_only, dataset_folder, CalibrationSettings(images=10)).bundle
+    made = calibrate_bundle(fp32_only, dataset_folder, CalibrationSettings(images=10, budget=Budget())).bundle
     after = read_bundle(fp32_only, everything)
     assert after.manifest == made.manifest
     for name, record in before.manifest.files.items():
@@ -91,9 +92,14 @@ def test_ranges_are_used_again_for_the_same_graph_and_pictures(bundle_copy, data
         raise AssertionError("measured again")
 
     monkeypatch.setattr(calibrating, "RangeCollector", fail)
-    assert calibrate_bundle(bundle_copy, dataset_folder).bundle.manifest.files[INT8_GRAPH] == made[INT8_GRAPH]
+    assert (
+        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(budget=Budget())).bundle.manifest.files[
+            INT8_GRAPH
+        ]
+        == made[INT8_GRAPH]
+    )
     with pytest.raises(AssertionError, match="measured again"):
-        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=5))
+        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=5, budget=Budget()))
 
 
 @pytest.mark.parametrize("moment", ["files", "manifest"])
@@ -117,7 +123,7 @@ def test_an_interrupted_calibration_leaves_a_whole_bundle(bundle_copy, dataset_f
     monkeypatch.setattr(module, "_write_files", files)
     monkeypatch.setattr(module, "_write_manifest", manifest)
     with pytest.raises(KeyboardInterrupt):
-        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=5))
+        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=5, budget=Budget()))
     left = read_bundle(bundle_copy, everything)
     # What was there before stays until all of the new is on the disk.
     graphs = ["fp32.onnx", INT8_GRAPH, INT8_7BIT_GRAPH] if moment == "files" else ["fp32.onnx"]
@@ -125,7 +131,10 @@ def test_an_interrupted_calibration_leaves_a_whole_bundle(bundle_copy, dataset_f
     assert not [path for path in bundle_copy.rglob("*") if path.name.endswith(".partial")]
     monkeypatch.undo()
     assert (
-        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=5)).bundle.default_precision == "int8"
+        calibrate_bundle(
+            bundle_copy, dataset_folder, CalibrationSettings(images=5, budget=Budget())
+        ).bundle.default_precision
+        == "int8"
     )
 
 
@@ -172,7 +181,7 @@ def test_bad_calibration_pictures_are_one_clear_error_and_change_nothing(
 def test_a_graph_of_another_bundle_beside_the_manifest_is_refused(bundle_copy, bundle_256, dataset_folder):
     shutil.copy(bundle_256.folder / "fp32.onnx", bundle_copy / "fp32.onnx")
     with pytest.raises(EdgeLeatherError, match=r"fp32\.onnx is damaged \(its SHA-256 is not the manifest's\)"):
-        calibrate_bundle(bundle_copy, dataset_folder)
+        calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(budget=Budget()))
 
 
 def test_a_bundle_that_was_trained_on_nothing_is_not_calibrated(dataset_folder, tmp_path):
@@ -192,5 +201,5 @@ def test_calibrating_again_mends_what_it_writes(bundle_copy, dataset_folder, nam
     (bundle_copy / name).write_bytes(b"damaged")
     with pytest.raises(EdgeLeatherError, match="is damaged"):
         read_bundle(bundle_copy)
-    calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=8))
+    calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=8, budget=Budget()))
     read_bundle(bundle_copy, everything)

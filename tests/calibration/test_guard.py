@@ -132,7 +132,7 @@ def test_fp16_keeps_in_float32_what_overflows_there(case):
 
 
 def test_calibrate_with_a_guard_notes_what_it_raised(bundle_copy, dataset_folder):
-    free = calibrate_bundle(bundle_copy, dataset_folder).records[0]
+    free = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(budget=Budget())).records[0]
     budget = Budget(max_map_error=free.cost.map_error / 1.5)
     held = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(budget=budget, rank=True))
     record = held.records[0]
@@ -149,7 +149,7 @@ def test_a_refused_guard_changes_nothing(bundle_copy, dataset_folder):
 
 
 def test_auto_takes_the_fastest_that_holds(bundle_copy, dataset_folder):
-    made = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(precision="auto"))
+    made = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(precision="auto", budget=Budget()))
     times = {record.graph: record.median_ms for record in made.records if record.median_ms is not None}
     times["fp32.onnx"] = made.records[0].fp32_median_ms
     fastest = min(times, key=lambda name: times[name])
@@ -163,8 +163,10 @@ def test_auto_takes_the_fastest_that_holds(bundle_copy, dataset_folder):
 
 @pytest.mark.parametrize("rule", ["percentile", "entropy", "by-map-error"])
 def test_range_rules_give_graphs_that_hold(bundle_copy, dataset_folder, rule):
-    plain = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=8)).records[0]
-    record = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=8, range_rule=rule)).records[0]
+    plain = calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=8, budget=Budget())).records[0]
+    record = calibrate_bundle(
+        bundle_copy, dataset_folder, CalibrationSettings(images=8, range_rule=rule, budget=Budget())
+    ).records[0]
     assert record.range_rule == rule
     best = record.map_errors[record.images_show]
     assert best < 0.5 and (rule != "by-map-error" or record.cost.map_error <= 1.2 * plain.cost.map_error)

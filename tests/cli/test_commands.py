@@ -267,3 +267,72 @@ def test_the_demo_leaves_a_bundle_an_inspected_film_pictures_and_a_report(tmp_pa
     assert len(records) == 60 and (out / "report" / "report.md").is_file() and (out / "bundle" / "fp32.onnx").is_file()
     assert len(list((out / "defects").iterdir())) == [record["verdict"] for record in records].count("defect") >= 8
     assert "of 37 good ones 0 were" in result.output
+
+
+@pytest.mark.train
+def test_calibrate_with_a_guard_ranks_layers_and_says_what_it_cost(bundle_copy, dataset_folder, tmp_path):
+    out = tmp_path / "layers"
+    arguments = ("calibrate", bundle_copy, "--data", dataset_folder, "--images", 8, "--max-map-error", 1.2)
+    result = run(*arguments, "--sensitivity", out, "--json")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)["graphs"][0]
+    assert record["graph"] == "int8-onnxruntime.onnx" and record["cost"]["map_error"] <= 0.012
+    rows = json.loads((out / "sensitivity.json").read_text())
+    errors = [row["map_error"] for row in rows]
+    assert errors == sorted(errors, reverse=True) and len(rows) == record["layers"]
+    assert [row["name"] for row in rows if row["raised"]] == record["float_layers"]
+    assert (out / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
+    refused = run("calibrate", bundle_copy, "--data", dataset_folder, "--images", 8, "--max-map-error", 0)
+    assert refused.exit_code == 1 and "INT8 refused" in refused.stderr and "Allow more" in refused.stderr
+
+
+@pytest.mark.train
+def test_fp16_is_calibrated_inspected_and_said_to_be_no_faster_where_it_is_not(
+    bundle_copy, dataset_folder, good_picture
+):
+    result = run("calibrate", bundle_copy, "--data", dataset_folder, "--precision", "fp16", "--max-map-error", 5)
+    assert result.exit_code == 0 and "fp16.onnx against fp32" in result.output, result.output
+    assert "times as fast as fp32" in result.output or "NOT faster than fp32" in result.output
+    inspected = run("inspect", bundle_copy, "--source", good_picture, "--precision", "fp16", "--json")
+    assert inspected.exit_code == 0 and json.loads(inspected.stdout)["graph"] == "fp16.onnx"
+    assert json.loads(run("inspect", bundle_copy, "--source", good_picture, "--json").stdout)["precision"] == "int8"
+
+
+def test_build_auto_is_what_inspect_takes_from_then_on(bundle_copy, good_picture):
+    result = run("build", bundle_copy, "--precision", "auto", "--json")
+    assert result.exit_code == 0, result.output
+    times = json.loads(result.stdout)["median_ms_by_precision"]
+    assert set(times) == {"fp32", "int8"}
+    summary = json.loads(run("inspect", bundle_copy, "--source", good_picture, "--json").stdout)
+    assert summary["precision"] == min(times, key=times.get)
+    report = json.loads(run("doctor", bundle_copy, "--json").stdout)
+    assert {engine["engine"] for engine in report["bundle"]["engines"]} == {"onnxruntime fp32", "onnxruntime int8"}
+    assert all(engine["passed"] for engine in report["bundle"]["engines"])
+
+
+def test_doctor_says_of_every_backend_what_is_missing(bundle):
+    report = json.loads(run("doctor", "--json").stdout)
+    backends = {backend["backend"]: backend for backend in report["backends"]}
+    assert set(backends) == {"onnxruntime", "tensorrt", "tensorrt-rtx"}
+    assert backends["onnxruntime"]["version"] and backends["onnxruntime"]["cannot_run"] is None
+    for name in ("tensorrt", "tensorrt-rtx"):
+        assert backends[name]["version"] or f"pip install 'edgeleather[{name}]'" in backends[name]["cannot_run"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["build", "{bundle}", "--backend", "onnxruntime", "--target", "8.6"], 1, "are for TensorRT"),
+        (["build", "{bundle}", "--batch", "1", "2"], 2, "--batch"),
+        (["build", "{bundle}", "--precision", "fp16"], 1, "edgeleather calibrate BUNDLE --data DATASET --precision fp16"),
+        (["build", "{absent}"], 1, "expected a bundle folder"),
+        (["inspect", "{bundle}", "--source", "{good}", "--trust-engine", "{absent}"], 1, "expected a file"),
+        (["inspect", "{bundle}", "--source", "{good}", "--trust-engine", "x", "--precision", "int8"], 2, "says by itself"),
+        (["inspect", "{bundle}", "--source", "{good}", "--backend", "tensorrt-rtx"], 1, "edgeleather"),
+    ],
+)  # fmt: skip
+def test_engines_that_cannot_be_are_one_message(bundle_copy, good_picture, tmp_path, arguments, code, message):
+    names = {"bundle": bundle_copy, "absent": tmp_path / "absent", "good": good_picture}
+    result = run(*(argument.format(**names) for argument in arguments))
+    assert result.exit_code == code and message in result.output + result.stderr
+    assert "Traceback" not in result.output

@@ -13,6 +13,7 @@ from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, 
 from edgeleather.engines.engine import BuildSettings
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.building import build_engine
+from tests.tiny import spoil_answers
 
 
 def opened(bundle, precision):
@@ -102,20 +103,7 @@ def test_an_engine_that_was_built_elsewhere_is_not_used(with_engine, monkeypatch
 
 def test_an_engine_that_answers_otherwise_is_not_kept(bundle_copy):
     """A manifest whose recorded answers are another graph's: nothing of the engine stays behind."""
-    golden = bundle_copy / "golden"
-    manifest = json.loads((bundle_copy / "manifest.json").read_text())
-    answers = json.loads((golden / "fp32.onnx.json").read_text())
-    for answer in answers["answers"]:
-        answer["score"] *= 2
-    (golden / "fp32.onnx.json").write_text(json.dumps(answers))
-    from edgeleather.bundle import manifest_digest
-    from edgeleather.files import sha256_of_file
-
-    record = manifest["files"]["golden/fp32.onnx.json"]
-    record["sha256"] = sha256_of_file(golden / "fp32.onnx.json")
-    record["size_bytes"] = (golden / "fp32.onnx.json").stat().st_size
-    manifest["digest"] = manifest_digest(manifest)
-    (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    spoil_answers(bundle_copy, "fp32.onnx")
     with pytest.raises(EdgeLeatherError, match="does not give the recorded answers"):
         build_engine(bundle_copy, "onnxruntime", "fp32", BuildSettings())
     assert not [path for path in (bundle_copy / "engines").rglob("*") if path.is_file()]

@@ -16,6 +16,7 @@ import onnx  # noqa: E402
 
 from edgeleather.bundle import FP32_GRAPH, read_bundle  # noqa: E402
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle  # noqa: E402
+from edgeleather.calibration.guard import Budget  # noqa: E402
 from edgeleather.engines.built import graphs_to_open, open_engine, open_trusted, signature_file  # noqa: E402
 from edgeleather.engines.engine import BuildSettings, backend_module, load_engine  # noqa: E402
 from edgeleather.engines.tensorrt_backend import TensorRtBackend  # noqa: E402
@@ -34,8 +35,8 @@ def calibrated(bundle, dataset_folder, tmp_path_factory):
     """The tiny bundle with graphs of every precision."""
     folder = tmp_path_factory.mktemp("tensorrt") / "bundle"
     shutil.copytree(bundle.folder, folder)
-    calibrate_bundle(folder, dataset_folder, CalibrationSettings(precision="fp16"))
-    calibrate_bundle(folder, dataset_folder, CalibrationSettings(backend="tensorrt", images=8))
+    calibrate_bundle(folder, dataset_folder, CalibrationSettings(precision="fp16", budget=Budget()))
+    calibrate_bundle(folder, dataset_folder, CalibrationSettings(backend="tensorrt", images=8, budget=Budget()))
     return folder
 
 

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 from edgeleather import training  # noqa: E402
 from edgeleather.bundle import read_bundle  # noqa: E402
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle  # noqa: E402
+from edgeleather.calibration.guard import Budget  # noqa: E402
 from edgeleather.dataset.defects import paste_defect  # noqa: E402
 from edgeleather.dataset.reading import read_dataset  # noqa: E402
 from edgeleather.dataset.splitting import split_good  # noqa: E402
@@ -87,7 +88,7 @@ def bundle_folder(run_folder, dataset_folder):
     """Exported (which compares the graph with torch) and calibrated."""
     folder = run_folder.with_name("bundle")
     export_run(run_folder, folder)
-    calibrate_bundle(folder, dataset_folder, CalibrationSettings(images=8))
+    calibrate_bundle(folder, dataset_folder, CalibrationSettings(images=8, budget=Budget()))
     return folder
 
 
@@ -162,8 +163,8 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(case, dataset, run_
 def test_tensorrt_rtx_builds_an_engine_of_every_precision(bundle_folder, dataset_folder, tmp_path):
     """A graph that its parser refuses fails here."""
     folder = shutil.copytree(bundle_folder, tmp_path / "bundle")
-    calibrate_bundle(folder, dataset_folder, CalibrationSettings(precision="fp16"))
-    made = calibrate_bundle(folder, dataset_folder, CalibrationSettings(backend="tensorrt", images=8))
+    calibrate_bundle(folder, dataset_folder, CalibrationSettings(precision="fp16", budget=Budget()))
+    made = calibrate_bundle(folder, dataset_folder, CalibrationSettings(backend="tensorrt", images=8, budget=Budget()))
     assert made.records[0].cost.map_error < 0.1
     for precision in ("fp32", "fp16", "int8"):
         outcome = build_engine(folder, "tensorrt-rtx", precision, BuildSettings())

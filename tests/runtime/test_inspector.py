@@ -5,11 +5,12 @@ import time
 import numpy as np
 import pytest
 
-from edgeleather.bundle import manifest_digest, read_bundle
+from edgeleather.bundle import INT8_7BIT_GRAPH, INT8_GRAPH, read_bundle
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.images import read_image
 from edgeleather.runtime.inspector import Inspector, InspectorSettings
 from edgeleather.runtime.sources import Frame, MemorySource
+from tests.tiny import spoil_answers
 
 
 @pytest.fixture(scope="module")
@@ -83,18 +84,22 @@ def test_a_rarer_false_alarm_rate_raises_the_threshold(bundle):
 
 
 def test_a_damaged_engine_is_found_before_the_first_verdict(bundle_copy):
-    import hashlib
-    import json
-
-    answers = json.loads((bundle_copy / "golden/fp32.onnx.json").read_text())
-    for answer in answers["answers"]:
-        answer["score"] += 0.5
-    content = json.dumps(answers).encode()
-    (bundle_copy / "golden/fp32.onnx.json").write_bytes(content)
-    manifest = json.loads((bundle_copy / "manifest.json").read_text())
-    record = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-    manifest["files"]["golden/fp32.onnx.json"] = record
-    manifest["digest"] = manifest_digest(manifest)
-    (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    spoil_answers(bundle_copy, "fp32.onnx")
     with pytest.raises(EdgeLeatherError, match="golden frames"):
         Inspector(read_bundle(bundle_copy), InspectorSettings(precision="fp32"))
+
+
+def test_golden_frames_decide_between_the_8_bit_and_the_7_bit_graph(bundle_copy):
+    """A processor that saturates gives other answers than recorded; here the record of the 8-bit graph is another."""
+    made = Inspector(read_bundle(bundle_copy), InspectorSettings(precision="int8"))
+    made.close()
+    assert made.graph == INT8_GRAPH
+    spoil_answers(bundle_copy, INT8_GRAPH)
+    other = Inspector(read_bundle(bundle_copy), InspectorSettings(precision="int8"))
+    other.close()
+    assert other.graph == INT8_7BIT_GRAPH and other.thresholds == read_bundle(bundle_copy).thresholds_of(
+        INT8_7BIT_GRAPH
+    )
+    spoil_answers(bundle_copy, INT8_7BIT_GRAPH)
+    with pytest.raises(EdgeLeatherError, match="does not give the recorded answers"):
+        Inspector(read_bundle(bundle_copy), InspectorSettings(precision="int8"))
