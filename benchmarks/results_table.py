@@ -9,14 +9,16 @@ from typing import Any
 
 from edgeleather.errors import EdgeLeatherError
 
-_METRICS = (("image_auroc", 3), ("pixel_auroc", 3), ("aupro", 3), ("f1", 3), ("latency_p50_ms", 1))
+_METRICS = (
+    ("image_auroc", 4), ("pixel_auroc", 3), ("aupro", 3), ("f1", 3), ("flips", 0), ("latency_p50_ms", 1), ("size_mb", 1),
+)  # fmt: skip
 
 
 def results_table(report: dict[str, Any]) -> str:
     """A row a bundle, with fp32 and INT8 of ONNX Runtime in each cell, as Markdown."""
     lines = [
-        "| method | backbone | preset | training | image AUROC | pixel AUROC | AUPRO | F1 | p50 ms | torch p50 ms |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| method | backbone | preset | training | image AUROC | pixel AUROC | AUPRO | F1 | flips | p50 ms | MB | torch p50 ms |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     rows = {(row["bundle"], row["backend"], row["precision"]): row for row in report["rows"]}
     for bundle in dict.fromkeys(row["bundle"] for row in report["rows"]):
