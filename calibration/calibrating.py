@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ class CalibrationSettings:
 class Calibrated:
     """What a calibration came to: the bundle, the records of its new graphs, the layers' ranking where one was made.
 
-    `refused` says why a precision was left out under `auto`.
+    `refused` says what was left out, and why.
     """
 
     bundle: Bundle
@@ -91,6 +91,20 @@ class _Job:
     comparison: Comparison
     ranking: tuple[LayerError, ...] = ()
     float32_nodes: tuple[str, ...] | None = None
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def is_tensorrt(self) -> bool:
+        return self.settings.backend != "onnxruntime"
+
+    def quantised(
+        self, tensors: Mapping[str, TensorRange], float_layers: Collection[str] = (), dialect: Dialect | None = None
+    ) -> bytes:
+        """The INT8 graph in the backend's dialect, or another."""
+        if self.is_tensorrt:
+            kept = {*float_layers, *pixel_layers(self.model)}
+            return self.half(to_int8(self.model, tensors, TENSORRT, kept))
+        return _checked(to_int8(self.model, tensors, dialect or ONNXRUNTIME, float_layers))
 
     def half(self, model: onnx.ModelProto) -> bytes:
         """A graph in FP16 but for the nodes that lose too much there."""
@@ -129,33 +143,35 @@ def calibrate_bundle(folder: Path, data: Path, settings: CalibrationSettings | N
     job = _Job(bundle, pictures, settings, onnx.load_from_string(fp32), Comparison(bundle, pictures, fp32))
     ranges: Ranges | None = None
     made: list[_Made] = []
-    refused: list[str] = []
     if settings.precision in ("int8", "auto"):
         ranges = _ranges(job, chosen)
         try:
             made += _int8_graphs(job, ranges)
         except BudgetError as error:
             if settings.precision == "int8":
-                raise
-            refused.append(str(error))
+                raise BudgetError(str(error), job.ranking) from error
+            job.refused.append(str(error))
     if settings.precision in ("fp16", "auto"):
         try:
             made.append(_fp16_graph(job))
         except BudgetError as error:
             if settings.precision == "fp16":
                 raise
-            refused.append(str(error))
+            job.refused.append(str(error))
     changed = _written(job, made, ranges, fp32)
     names = {one.name for one in made}
     records = tuple(record for record in changed.manifest.calibrations if record.graph in names)
-    return Calibrated(changed, records, job.ranking, tuple(refused))
+    return Calibrated(changed, records, job.ranking, tuple(job.refused))
 
 
-def auroc_lost(manifest: Manifest, graph: str = INT8_GRAPH) -> float | None:
-    """By how much a graph's image AUROC at hand-over is below the fp32 graph's; None without test pictures."""
-    auroc = {metrics.graph: metrics.image_auroc for metrics in manifest.metrics}
-    before, after = auroc.get(FP32_GRAPH), auroc.get(graph)
-    return None if before is None or after is None else before - after
+def lost_at_hand_over(manifest: Manifest, graph: str) -> dict[str, float]:
+    """By how much a graph's image AUROC and AUPRO at hand-over are below the fp32 graph's; empty without test pictures."""
+    found = {metrics.graph: metrics for metrics in manifest.metrics}
+    if FP32_GRAPH not in found or graph not in found:
+        return {}
+    before, after = found[FP32_GRAPH], found[graph]
+    pairs = {"image AUROC": (before.image_auroc, after.image_auroc), "AUPRO": (before.aupro, after.aupro)}
+    return {name: a - b for name, (a, b) in pairs.items() if a is not None and b is not None}
 
 
 def _rewritten(settings: CalibrationSettings) -> set[str]:
@@ -169,14 +185,12 @@ def _rewritten(settings: CalibrationSettings) -> set[str]:
 def _int8_graphs(job: _Job, ranges: Ranges) -> list[_Made]:
     """The graph of the backend's dialect; for ONNX Runtime also the one for processors without integer dot products."""
     taken, errors, tensors = _tensor_ranges(job, ranges)
-    is_tensorrt = job.settings.backend != "onnxruntime"
     layers = quantised_layers(job.model).layers
-    always_float = pixel_layers(job.model) if is_tensorrt else ()
+    always_float = pixel_layers(job.model) if job.is_tensorrt else ()
     names = layer_names(job.model)
 
-    def quantise(float_layers: Collection[str], dialect: Dialect = TENSORRT if is_tensorrt else ONNXRUNTIME) -> bytes:
-        mixed = to_int8(job.model, tensors, dialect, {*float_layers, *always_float})
-        return job.half(mixed) if is_tensorrt else _checked(mixed)
+    def quantise(float_layers: Collection[str]) -> bytes:
+        return job.quantised(tensors, float_layers)
 
     def ranking() -> tuple[LayerError, ...]:
         choosable = {layer: names[layer] for layer in layers if layer not in always_float}
@@ -201,11 +215,18 @@ def _int8_graphs(job: _Job, ranges: Ranges) -> list[_Made]:
         )
         return _Made(name, one.graph, calibration)
 
-    if is_tensorrt:
+    if job.is_tensorrt:
         return [record(INT8_TENSORRT_GRAPH, guarded)]
-    reduced = quantise(guarded.raised, ONNXRUNTIME_7BIT)
-    seven_bit = Guarded(reduced, guarded.raised, job.comparison.cost(reduced))
-    return [record(INT8_GRAPH, guarded), record(INT8_7BIT_GRAPH, seven_bit)]
+
+    def reduce(float_layers: Collection[str]) -> bytes:
+        return job.quantised(tensors, float_layers, ONNXRUNTIME_7BIT)
+
+    made = [record(INT8_GRAPH, guarded)]
+    try:
+        made.append(record(INT8_7BIT_GRAPH, hold(job.settings.budget, ranking, reduce, job.comparison)))
+    except BudgetError as error:
+        job.refused.append(f"{INT8_7BIT_GRAPH}, for processors without integer dot products: {error}")
+    return made
 
 
 def _fp16_graph(job: _Job) -> _Made:
@@ -231,7 +252,7 @@ def _tensor_ranges(job: _Job, ranges: Ranges) -> tuple[RangeSet, dict[str, float
     """The images whose ranges leave the smaller map error, the error of each choice, and the ranges by the rule asked for."""
 
     def error(tensors: dict[str, TensorRange]) -> float:
-        return job.comparison.map_error(_checked(to_int8(job.model, tensors, ONNXRUNTIME)), _CHOSEN_ON)
+        return job.comparison.map_error(job.quantised(tensors), _CHOSEN_ON)
 
     pixels = pixel_ranges(job.model)
     rule = job.settings.range_rule
@@ -255,7 +276,7 @@ def _tensor_ranges(job: _Job, ranges: Ranges) -> tuple[RangeSet, dict[str, float
 
 def _written(job: _Job, made: Sequence[_Made], ranges: Ranges | None, fp32: bytes) -> Bundle:
     """The bundle with the new graphs and all that belongs to them."""
-    if not made:
+    if not made and job.settings.precision != "auto":
         return job.bundle
     before = job.bundle.manifest
     names = {one.name for one in made}

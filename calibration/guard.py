@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,10 +24,25 @@ class Budget:
     max_aupro_drop: float | None = None
 
     def broken_by(self, cost: Cost) -> str:
-        """Which limits a cost exceeds, in words; empty where it holds them all."""
+        """Which limits a cost exceeds, in words; empty where it holds them all.
+
+        Raises:
+            EdgeLeatherError: a limit is set on what the compared frames cannot tell.
+        """
+        if not math.isfinite(cost.map_error):
+            return "the maps are not finite everywhere"
+        for limit, drop, option in (
+            (self.max_auroc_drop, cost.auroc_drop, "--max-auroc-drop"),
+            (self.max_aupro_drop, cost.aupro_drop, "--max-aupro-drop"),
+        ):
+            if limit is not None and drop is None:
+                raise EdgeLeatherError(
+                    f"{option} cannot be measured on this bundle's validation pictures (of frames of several tiles no synthetic "
+                    "defect has a mask). Use --max-map-error or --max-flips."
+                )
         broken = []
         if self.max_map_error is not None and not cost.map_error <= self.max_map_error:
-            broken.append(f"map error {100 * cost.map_error:.2f} % ({100 * self.max_map_error:g} % allowed)")
+            broken.append(f"map error {100 * cost.map_error:.3g} % ({100 * self.max_map_error:g} % allowed)")
         if self.max_flips is not None and len(cost.flips) > self.max_flips:
             broken.append(f"{len(cost.flips)} flipped verdicts ({self.max_flips} allowed: {', '.join(cost.flips)})")
         if self.max_auroc_drop is not None and cost.auroc_drop is not None and cost.auroc_drop > self.max_auroc_drop:
@@ -41,7 +57,11 @@ DEFAULT_BUDGET = Budget(max_map_error=0.005)
 
 
 class BudgetError(EdgeLeatherError):
-    """A precision that breaks its budget whatever is done."""
+    """A precision that breaks its budget whatever is done; `ranking` has the layers, where they were ranked."""
+
+    def __init__(self, message: str, ranking: Sequence[LayerError] = ()) -> None:
+        super().__init__(message)
+        self.ranking = tuple(ranking)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from edgeleather.errors import EdgeLeatherError
 NETWORKS_KEY = "edgeleather.networks"  # in the model's metadata: prefixes of the networks' parameter names
 _WEIGHTED = ("Conv",)
 ACTIVATIONS = ("Relu", "Clip")
-_PIXEL_PLANES = 4  # RGB and the plane that takes the mean off (`Backbone.fold_normalisation`)
+_WHITE_PLANE = (
+    "white_kernel"  # adds the plane that takes the mean off, and nothing else (`Backbone.fold_normalisation`)
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,10 @@ def pixel_layers(model: ModelProto) -> tuple[str, ...]:
 def pixel_tensors(model: ModelProto) -> frozenset[str]:
     """The image and what is made of it pixel by pixel, before the first convolution that makes features."""
     pixels = {value.name for value in model.graph.input}
-    channels = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if len(tensor.dims) == 4}
+    prefixes = networks(model)
     for node in model.graph.node:
-        makes_features = node.op_type == "Conv" and channels.get(node.input[1], 0) > _PIXEL_PLANES
+        weight = node.input[1] if node.op_type == "Conv" else ""
+        makes_features = weight.startswith(prefixes) and not weight.endswith(_WHITE_PLANE)
         if pixels.intersection(node.input) and not makes_features and node.op_type != "Concat":
             pixels |= set(node.output)
     return frozenset(pixels)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--batch",
     nargs=3,
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1024),
     default=(1, 1, 8),
     show_default=True,
     metavar="MIN OPT MAX",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--workspace-mib",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1 << 20),
     default=None,
     help="TensorRT: most memory that a layer may take.  [default: 1024]",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,9 @@ from edgeleather.machine import is_installed
 if TYPE_CHECKING:
     from edgeleather.bundle import Bundle, Calibration
     from edgeleather.calibration.calibrating import Calibrated, CalibrationSettings
+    from edgeleather.calibration.sensitivity import LayerError
 
-WORTH_A_WARNING = 0.005  # of image AUROC
+WORTH_A_WARNING = 0.005  # of image AUROC, of AUPRO
 
 
 @click.command(epilog="Example: edgeleather calibrate bundle --data photos --max-map-error 1 --sensitivity layers")
@@ -110,18 +112,26 @@ def calibrate(
         raise click.UsageError(
             "--precision auto times graphs in ONNX Runtime; build --precision auto times TensorRT's engines."
         )
+    if sensitivity and precision == "fp16":
+        raise click.UsageError("--sensitivity ranks the layers that INT8 quantises; it says nothing of fp16.")
     _require_onnx()
     from edgeleather.calibration.calibrating import CalibrationSettings
-    from edgeleather.calibration.guard import DEFAULT_BUDGET, Budget
+    from edgeleather.calibration.guard import DEFAULT_BUDGET, Budget, BudgetError
 
     budget = Budget(max_flips, _share(max_auroc_drop), _share(max_map_error), _share(max_aupro_drop))
     budget = DEFAULT_BUDGET if budget == Budget() else budget
     settings = CalibrationSettings(precision, backend, images, range_rule, budget, rank=sensitivity is not None)
     if sensitivity:
         require_folder(sensitivity)
-    made = calibrate_and_report(bundle, data, settings, quiet=as_json)
+    try:
+        made = calibrate_and_report(bundle, data, settings, quiet=as_json)
+    except BudgetError as error:
+        if sensitivity:
+            write_sensitivity(error.ranking, (), sensitivity, quiet=as_json)
+        raise
     if sensitivity:
-        write_sensitivity(made, sensitivity, quiet=as_json)
+        raised = made.records[0].float_layers if made.records else ()
+        write_sensitivity(made.ranking, raised, sensitivity, quiet=as_json)
     if as_json:
         manifest = made.bundle.manifest
         graphs = [
@@ -141,17 +151,21 @@ def calibrate(
 def calibrate_and_report(bundle: Path, data: Path, settings: CalibrationSettings, quiet: bool) -> Calibrated:
     """What `calibrate` and `teach` share; with `quiet` what is said goes to standard error."""
     _require_onnx()
-    from edgeleather.calibration.calibrating import auroc_lost, calibrate_bundle
+    from edgeleather.calibration.calibrating import calibrate_bundle, lost_at_hand_over
 
     made = calibrate_bundle(bundle, data, settings)
     for record in made.records:
         for line in describe(made.bundle, record):
             click.echo(line, err=quiet)
-        lost = auroc_lost(made.bundle.manifest, record.graph)
-        if lost is not None and lost > WORTH_A_WARNING:
+        losses = [
+            f"{100 * loss:.1f} points of {name}"
+            for name, loss in lost_at_hand_over(made.bundle.manifest, record.graph).items()
+            if loss > WORTH_A_WARNING
+        ]
+        if losses:
             click.echo(
-                f"Warning: {record.graph} loses {100 * lost:.1f} points of image AUROC on the test pictures. Read the "
-                "benchmark's report before you use it; inspect --precision fp32 takes the other graph.",
+                f"Warning: {record.graph} loses {' and '.join(losses)} on the test pictures. Read the benchmark's report before "
+                "you use it; inspect --precision fp32 takes the other graph.",
                 err=True,
             )
     for reason in made.refused:
@@ -170,7 +184,7 @@ def describe(bundle: Bundle, record: Calibration) -> list[str]:
             f"{record.graph}: ranges ({record.range_rule}) from {record.images} {record.images_show}; map error {errors}."
         )
     drops = (("image AUROC", record.cost.auroc_drop), ("AUPRO", record.cost.aupro_drop))
-    changes = "".join(f", {name} {-100 * drop:+.2f} points" for name, drop in drops if drop is not None)
+    changes = "".join(f", {name} {0.0 - 100 * drop:+.2f} points" for name, drop in drops if drop is not None)
     lines.append(
         f"{record.graph} against fp32, on pictures that no report counts: map error {100 * record.cost.map_error:.2f} %, "
         f"{len(record.cost.flips)} flipped verdicts{changes}."
@@ -193,20 +207,19 @@ def describe(bundle: Bundle, record: Calibration) -> list[str]:
     return lines
 
 
-def write_sensitivity(made: Calibrated, folder: Path, quiet: bool) -> None:
+def write_sensitivity(ranking: Sequence[LayerError], raised: Sequence[str], folder: Path, quiet: bool) -> None:
     """The ranking of the layers, as JSON and as a picture."""
     import json
 
     from edgeleather.calibration.sensitivity import picture_of
     from edgeleather.files import write_atomically
 
-    raised = made.records[0].float_layers if made.records else ()
-    rows = [asdict(error) | {"raised": error.name in raised} for error in made.ranking]
+    rows = [asdict(error) | {"raised": error.name in raised} for error in ranking]
     write_atomically(folder / "sensitivity.json", (json.dumps(rows, indent=1) + "\n").encode())
-    if is_installed("matplotlib"):
-        write_atomically(folder / "sensitivity.png", picture_of(made.ranking, raised))
-    worst = made.ranking[0] if made.ranking else None
-    if worst:
+    if ranking and is_installed("matplotlib"):
+        write_atomically(folder / "sensitivity.png", picture_of(ranking, raised))
+    if ranking:
+        worst = ranking[0]
         click.echo(
             f"Most sensitive: {worst.name}, {100 * worst.map_error:.2f} % alone. Ranking in {folder}.", err=quiet
         )

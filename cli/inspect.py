@@ -111,7 +111,7 @@ def inspect(
     """
     if trust_engine and (precision or backend):
         raise click.UsageError("--trust-engine says by itself which precision and backend it is of.")
-    choice = None if precision or backend or trust_engine else read_choice(bundle)
+    choice = None if precision or backend or trust_engine else read_choice(read_bundle(bundle, lambda _: ()))
     precision, backend = (choice.precision, choice.backend) if choice else (precision, backend or "onnxruntime")
     settings = InspectorSettings(
         precision=precision,

@@ -22,6 +22,7 @@ COMMANDS = {
     "dataset": "edgeleather.cli.dataset:dataset",
     "demo": "edgeleather.cli.demo:demo",
     "doctor": "edgeleather.cli.doctor:doctor",
+    "experiment": "edgeleather.cli.experiment:experiment",
     "export": "edgeleather.cli.export:export",
     "inspect": "edgeleather.cli.inspect:inspect",
     "teach": "edgeleather.cli.teach:teach",

@@ -250,8 +250,17 @@ def _verify(path: Path, name: str, record: FileRecord, folder: Path) -> None:
 
 
 def graph_files(precision: str, backend: str = "onnxruntime") -> tuple[str, ...]:
-    """The names of the graph files that a backend may take for a precision."""
-    return BACKEND_GRAPHS["tensorrt" if backend == "tensorrt-rtx" else backend, precision]
+    """The names of the graph files that a backend may take for a precision.
+
+    Raises:
+        EdgeLeatherError: no such backend or precision.
+    """
+    key = ("tensorrt" if backend == "tensorrt-rtx" else backend, precision)
+    if key not in BACKEND_GRAPHS:
+        raise EdgeLeatherError(
+            f"expected a backend and precision that EdgeLeather has, got {backend!r} and {precision!r}."
+        )
+    return BACKEND_GRAPHS[key]
 
 
 def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes], overwrite: bool = False) -> Bundle:

@@ -36,7 +36,8 @@ def infer_frame(engine: Engine, image: AnyArray, mode: InputMode, white_level: i
 def infer_prepared(engine: Engine, prepared: Prepared) -> FrameMap:
     """Run a prepared frame; see `infer_frame`."""
     tiles = prepared.images
-    batches = [engine.infer(tiles[i : i + _BATCH_TILES]) for i in range(0, len(tiles), _BATCH_TILES)]
+    most = min(_BATCH_TILES, engine.signature.batch_range[1] or _BATCH_TILES)
+    batches = [engine.infer(tiles[i : i + most]) for i in range(0, len(tiles), most)]
     anomaly_map = stitch(np.concatenate([b.maps for b in batches]) if len(batches) > 1 else batches[0].maps, prepared)
     # Of a frame that is one image the graph has taken the maximum already.
     score = float(batches[0].scores[0] if len(tiles) == 1 else anomaly_map.max())

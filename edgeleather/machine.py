@@ -25,6 +25,11 @@ def integer_dot_instructions() -> tuple[str, ...]:
     return tuple(flag for flag in _INTEGER_DOT_FLAGS if flag in flags)
 
 
+def saturates_integer_products() -> bool:
+    """Whether this processor adds pairs of uint8 x int8 products in 16 bits, as x86 without integer dot products does."""
+    return platform.machine().lower() in ("x86_64", "amd64", "i686") and not integer_dot_instructions()
+
+
 def is_installed(module: str) -> bool:
     """Whether a module could be imported; it is not imported to find out."""
     try:

@@ -66,12 +66,12 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     splits, training, validation = _split(dataset, settings)
     if (out / RUN_FILE).exists():
         return _same_run(out, settings, splits)
-    _open_run_folder(out)
     torch.manual_seed(settings.seed)
     method = build_method(settings.method, settings.backbone, settings.input_mode.image_size_hw, settings.width)
     method.load_backbone(settings.weights)
     if settings.textures:
         method.take_textures(Path(settings.textures))
+    _open_run_folder(out)
     progress = _fit(method, training, validation, settings, splits, out)
     started = time.perf_counter()
     left_out = _scores_left_out(method, {"training": training, "validation": validation}, settings.seed)

@@ -18,6 +18,7 @@ from edgeleather.engines.built import (
     BuiltEngine,
     Choice,
     engine_file,
+    graph_digests,
     machine_folder,
     machine_identity,
     signature_file,
@@ -26,7 +27,7 @@ from edgeleather.engines.engine import BuildSettings, Built, Signature, backend_
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, sha256_of_file, write_atomically
 from edgeleather.golden import GoldenError, Replay, read_golden, require_golden
-from edgeleather.records import to_json
+from edgeleather.records import decode, to_json
 
 AUTO = "auto"
 _TIMED_RUNS, _WARM_UP = 20, 5
@@ -93,7 +94,8 @@ def build_fastest(folder: Path, backend: str, settings: BuildSettings) -> tuple[
     if not times:
         raise EdgeLeatherError(f"no engine of {backend} could be built. {' '.join(refused)}")
     fastest = min(times, key=lambda precision: times[precision])
-    choice = Choice(1, backend, fastest, times)
+    record = {"backend": backend, "precision": fastest, "median_ms": times, "graphs": graph_digests(manifest)}
+    choice = decode(Choice, {"schema": 1, **record}, "")
     write_atomically(machine_folder(folder) / CHOICE_FILE, to_json(choice))
     return built[fastest], choice, tuple(refused)
 
@@ -162,7 +164,7 @@ def _signature_unseen(
         versions={backend: backend_module(backend).version()},
         graph_sha256=source,
         image_size_hw=bundle.manifest.input_mode.image_size_hw,
-        batch_range=(settings.batch[0], settings.batch[2]) if is_gpu else (1, None),
+        batch_range=(1, settings.batch[2]) if is_gpu else (1, None),
     )
 
 

@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-BLOCKED = ("torch", "tensorrt", "tensorrt_rtx", "pycuda", "onnx", "sklearn", "scipy", "matplotlib", "safetensors", "onnxscript")
+BLOCKED = (
+    "torch",
+    "tensorrt",
+    "tensorrt_rtx",
+    "pycuda",
+    "onnx",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "safetensors",
+    "onnxscript",
+)
 # A finder in front of all others makes them as good as not installed.
 WALL = f"""
 import sys

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgeleather.bundle import Bundle
+from edgeleather.bundle import GRAPH_FILES, Bundle, Manifest
 from edgeleather.engines.engine import Engine, Signature, backend_module, load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
@@ -19,6 +19,7 @@ from edgeleather.records import read_record
 
 ENGINES_FOLDER = "engines"
 CHOICE_FILE = "choice.json"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,16 @@ class BuiltEngine:
 
 @dataclass(frozen=True)
 class Choice:
-    """What `build --precision auto` found fastest on this machine, of the precisions that gave their recorded answers."""
+    """What `build --precision auto` found fastest on this machine, of the precisions that gave their recorded answers.
+
+    `graphs` are the digests of the bundle's graph files then: of other graphs the choice says nothing.
+    """
 
     schema: Literal[1]
-    backend: str
-    precision: str
+    backend: Literal["onnxruntime", "tensorrt", "tensorrt-rtx"]
+    precision: Literal["fp32", "fp16", "int8"]
     median_ms: dict[str, float]
+    graphs: dict[str, str]
 
 
 def machine_folder(bundle_folder: Path) -> Path:
@@ -71,16 +76,30 @@ def signature_file(bundle_folder: Path, backend: str, precision: str) -> Path:
 
 
 def engine_file(signature: Path, file_sha256: str) -> Path:
-    """The engine that a signature is of, beside it; part of its digest is in its name."""
+    """The engine that a signature is of, beside it; part of its digest is in its name.
+
+    Raises:
+        EdgeLeatherError: that is no SHA-256.
+    """
+    if not _SHA256.fullmatch(file_sha256):
+        raise EdgeLeatherError(
+            f"{signature}: expected the engine's SHA-256, got {file_sha256!r}. Build the engine again."
+        )
     return signature.with_name(f"{signature.stem}-{file_sha256[:16]}.engine")
 
 
-def read_choice(bundle_folder: Path) -> Choice | None:
-    """What `build --precision auto` chose on this machine, or None where it was not asked."""
-    path = machine_folder(bundle_folder) / CHOICE_FILE
+def graph_digests(manifest: Manifest) -> dict[str, str]:
+    """The SHA-256 of each of a bundle's graph files."""
+    return {name: manifest.files[name].sha256 for name in GRAPH_FILES if name in manifest.files}
+
+
+def read_choice(bundle: Bundle) -> Choice | None:
+    """What `build --precision auto` chose on this machine; None where it was not asked, or the bundle's graphs are others now."""
+    path = machine_folder(bundle.folder) / CHOICE_FILE
     if not path.exists():
         return None
-    return read_record(Choice, path, f"Choose again with: edgeleather build {bundle_folder} --precision auto")
+    choice = read_record(Choice, path, f"Choose again with: edgeleather build {bundle.folder} --precision auto")
+    return choice if choice.graphs == graph_digests(bundle.manifest) else None
 
 
 def open_engine(bundle: Bundle, graph: str, precision: str, threads: int | None, backend: str) -> Engine:
@@ -145,8 +164,14 @@ def open_trusted(bundle: Bundle, file: Path, threads: int | None) -> tuple[Engin
     Raises:
         EdgeLeatherError: no signature, another graph, version or hardware, or a damaged file.
     """
-    mend = "Copy the engine with its signature again, or build it here with: edgeleather build"
-    signature = file.with_name(f"{file.stem.rpartition('-')[0]}.json")
+    mend = f"Copy the engine with its signature again, or build one here with: edgeleather build {bundle.folder}"
+    named = re.fullmatch(r"([a-z0-9-]+)-[0-9a-f]{16}\.engine", file.name)
+    if not named or not file.is_file():
+        raise EdgeLeatherError(
+            f"expected an engine file BACKEND-PRECISION-DIGEST.engine, as build leaves it, at {file}, found "
+            f"{'none' if named else 'no such name'}. {mend}"
+        )
+    signature = file.with_name(f"{named[1]}.json")
     built = read_record(BuiltEngine, signature, mend)
     if engine_file(signature, built.file_sha256).name != file.name:
         raise EdgeLeatherError(f"{file}: expected the engine that {signature.name} is of, got another. {mend}")
@@ -165,6 +190,8 @@ def refuse_unfit(built: BuiltEngine, file: Path, backend: str, rebuild: str) -> 
     Raises:
         EdgeLeatherError: it is; the message ends with `rebuild`.
     """
+    if built.threads is not None and built.threads < 1:
+        raise EdgeLeatherError(f"{file}: its signature has {built.threads} threads. {rebuild}")
     module = backend_module(backend)
     expected = {"backend": backend, "version": module.version(), "file": built.file_sha256}
     got = {
@@ -177,6 +204,8 @@ def refuse_unfit(built: BuiltEngine, file: Path, backend: str, rebuild: str) -> 
             raise EdgeLeatherError(
                 f"{file}: expected an engine of {what} {_short(value)}, got {what} {_short(got[what])}. {rebuild}"
             )
+    if reason := module.can_run():
+        raise EdgeLeatherError(f"{file}: {backend} cannot run here: {reason}")
     if reason := module.fits(built.built_for):
         raise EdgeLeatherError(
             f"{file}: expected an engine for this machine, got one for {built.built_for}: {reason}. {rebuild}"
@@ -184,4 +213,4 @@ def refuse_unfit(built: BuiltEngine, file: Path, backend: str, rebuild: str) -> 
 
 
 def _short(value: str) -> str:
-    return f"{value[:12]}..." if re.fullmatch(r"[0-9a-f]{64}", value) else value
+    return f"{value[:12]}..." if _SHA256.fullmatch(value) else value

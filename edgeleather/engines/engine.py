@@ -149,6 +149,6 @@ def check_images(images: UInt8Array, signature: Signature) -> None:
     fewest, most = signature.batch_range
     if len(images) < fewest or (most is not None and len(images) > most):
         raise EdgeLeatherError(
-            f"expected {fewest} to {most or 'any number of'} images at once, got {len(images)}. Build the engine for more with: "
-            "edgeleather build BUNDLE --batch MIN OPT MAX"
+            f"expected {fewest} to {most or 'any number of'} images at once, got {len(images)}. Build the engine for another "
+            "batch with: edgeleather build BUNDLE --batch MIN OPT MAX"
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,9 +44,14 @@ def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSetti
     if not library.is_rtx:
         cuda_driver()
     logger = collecting_logger(trt)
+    try:
+        return _built(library, trt, logger, graph, engine, settings)
+    except (TypeError, RuntimeError) as error:  # what the bindings make of a failure inside the library
+        raise _refusal(library, f"its bindings say: {error}", logger) from error
+
+
+def _built(library: Library, trt: Any, logger: Any, graph: Path, engine: Path, settings: BuildSettings) -> Built:
     builder = trt.Builder(logger)
-    if builder is None:
-        raise _refusal(library, "it makes no builder", logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     _parse(library, trt, network, logger, graph)
     config = builder.create_builder_config()
@@ -62,7 +69,7 @@ def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSetti
         raise _refusal(library, f"it builds no engine of {graph.name}", logger)
     write_atomically(engine, bytes(plan))
     if cache is not None:
-        write_atomically(cache_file, bytes(config.get_timing_cache().serialize()))
+        write_atomically(cache_file, bytes(cache.serialize()))
     layers = _layers(trt, logger, plan)
     note = f"no layer report: {library.backend}'s inspector reads an engine only where its GPU is"
     return Built(
@@ -105,6 +112,7 @@ def _set_targets(library: Library, trt: Any, config: Any, targets: tuple[str, ..
         return f"compute capability {compute_capability()}"
     if not targets:
         return "compute capability 8.0 and later"
+    targets = tuple(dict.fromkeys(targets))
     known = {f"{int(c) // 10}.{int(c) % 10}": c for c in trt.ComputeCapability.__members__.values() if int(c) >= 10}
     if unknown := [target for target in targets if target not in known]:
         raise EdgeLeatherError(
@@ -112,16 +120,20 @@ def _set_targets(library: Library, trt: Any, config: Any, targets: tuple[str, ..
         )
     config.num_compute_capabilities = len(targets)
     for index, target in enumerate(targets):
-        config.set_compute_capability(known[target], index)
+        if not config.set_compute_capability(known[target], index):
+            raise EdgeLeatherError(
+                f"tensorrt-rtx does not build for compute capability {target} together with {targets}."
+            )
     return f"compute capability {', '.join(targets)}"
 
 
 def _timing_cache(config: Any, file: Path) -> Any:
-    cache = config.create_timing_cache(file.read_bytes() if file.is_file() else b"")
-    if cache is None:  # another version's: it is made anew
-        cache = config.create_timing_cache(b"")
-    config.set_timing_cache(cache, ignore_mismatch=False)
-    return cache
+    """The timing cache, attached; that of another GPU or version does not attach, and is made anew."""
+    for content in (file.read_bytes() if file.is_file() else b"", b""):
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return cache
+    return None
 
 
 def _layers(trt: Any, logger: Any, plan: Any) -> str | None:
@@ -156,15 +168,32 @@ def _progress(trt: Any, config: Any, label: str) -> Iterator[None]:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             bar.update()
-            return True
+            return not interrupted.is_set()
 
     monitor = Monitor()
     config.progress_monitor = monitor
     try:
-        yield
+        with _noted_interruption() as interrupted:
+            yield
+        if interrupted.is_set():
+            raise KeyboardInterrupt
     finally:
         config.progress_monitor = None
         bar.close()
+
+
+@contextlib.contextmanager
+def _noted_interruption() -> Iterator[threading.Event]:
+    """SIGINT sets the event: raised as an exception inside one of the library's callbacks it would be lost."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _refusal(library: Library, what: str, logger: Any) -> EdgeLeatherError:

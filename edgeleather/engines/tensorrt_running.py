@@ -28,18 +28,19 @@ class TensorRtEngine:
         self._trt = imported(library)
         self._cuda = cuda_driver()
         self._logger = collecting_logger(self._trt)
-        device = self._cuda.Device(0)
-        self._cuda_context = device.retain_primary_context()
-        self._cuda_context.push()
         try:
+            device = self._cuda.Device(0)
+            self._cuda_context = device.retain_primary_context()
+            self._cuda_context.push()
             self._open(library, file)
             self._bind()
+            major, minor = device.compute_capability()
         except BaseException as error:
             self.close()
-            if isinstance(error, self._cuda.Error):
+            # A runtime that finds no usable GPU comes as a TypeError from the bindings.
+            if isinstance(error, (self._cuda.Error, TypeError, RuntimeError)):
                 raise EdgeLeatherError(f"{file}: the GPU refuses this engine: {error}.") from error
             raise
-        major, minor = device.compute_capability()
         self._signature = Signature(
             backend=library.backend,
             precision=precision,
@@ -47,7 +48,7 @@ class TensorRtEngine:
             versions={library.backend: str(self._trt.__version__), "cuda": str(self._cuda.get_driver_version())},
             graph_sha256=built_from,
             image_size_hw=(int(self._most[1]), int(self._most[2])),
-            batch_range=(int(self._least[0]), int(self._most[0])),
+            batch_range=(1, int(self._most[0])),
         )
 
     @property
@@ -109,9 +110,15 @@ class TensorRtEngine:
         self._count = 0
 
     def _copy_in_and_run(self, images: UInt8Array, count: int) -> None:
-        if count != self._count:
-            self._context.set_input_shape(_IMAGE, images.shape)
-            self._count = count
+        run = max(
+            count, int(self._least[0])
+        )  # fewer than the profile's least run with whatever the buffers hold behind them
+        if run != self._count:
+            if not self._context.set_input_shape(_IMAGE, (run, *images.shape[1:])):
+                raise EdgeLeatherError(
+                    f"the engine takes no batch of {run} images: {'; '.join(self._logger.errors[-3:])}"
+                )
+            self._count = run
         np.copyto(self._host[_IMAGE][:count], images)
         self._cuda.memcpy_htod_async(self._device[_IMAGE], self._host[_IMAGE][:count], self._stream)
         if not self._context.execute_async_v3(self._stream.handle):

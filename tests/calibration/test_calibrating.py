@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.bundle import INT8_7BIT_GRAPH, INT8_GRAPH, everything, read_bundle
 from edgeleather.calibration import calibrating
-from edgeleather.calibration.calibrating import CalibrationSettings, auroc_lost, calibrate_bundle
+from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle, lost_at_hand_over
 from edgeleather.calibration.guard import Budget
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
@@ -57,11 +57,14 @@ def test_the_choice_of_images_with_the_smaller_map_error_is_taken(bundle):
 
 def test_what_int8_loses_is_the_difference_of_the_hand_over_metrics(bundle):
     fp32, int8, _ = bundle.manifest.metrics
-    assert auroc_lost(bundle.manifest) == pytest.approx(fp32.image_auroc - int8.image_auroc)
+    lost = lost_at_hand_over(bundle.manifest, INT8_GRAPH)
+    assert lost["image AUROC"] == pytest.approx(fp32.image_auroc - int8.image_auroc)
+    assert lost["AUPRO"] == pytest.approx(fp32.aupro - int8.aupro)
     worse = replace(bundle.manifest, metrics=(replace(fp32, image_auroc=0.93), replace(int8, image_auroc=0.83)))
-    assert auroc_lost(worse) == pytest.approx(0.1)
-    assert auroc_lost(replace(bundle.manifest, metrics=(fp32,))) is None
-    assert auroc_lost(replace(bundle.manifest, metrics=(fp32, replace(int8, image_auroc=None)))) is None
+    assert lost_at_hand_over(worse, INT8_GRAPH)["image AUROC"] == pytest.approx(0.1)
+    assert lost_at_hand_over(replace(bundle.manifest, metrics=(fp32,)), INT8_GRAPH) == {}
+    untested = replace(bundle.manifest, metrics=(fp32, replace(int8, image_auroc=None, aupro=None)))
+    assert lost_at_hand_over(untested, INT8_GRAPH) == {}
 
 
 def test_thresholds_are_refitted_on_the_int8_graph(bundle, dataset_folder):

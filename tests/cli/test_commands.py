@@ -305,6 +305,14 @@ def test_build_auto_is_what_inspect_takes_from_then_on(bundle_copy, good_picture
     assert set(times) == {"fp32", "int8"}
     summary = json.loads(run("inspect", bundle_copy, "--source", good_picture, "--json").stdout)
     assert summary["precision"] == min(times, key=times.get)
+    choice = next((bundle_copy / "engines").glob("*/choice.json"))
+    record = json.loads(choice.read_text())
+    choice.write_text(json.dumps(record | {"graphs": {"fp32.onnx": "0" * 64}}))  # as if calibrated again since
+    assert json.loads(run("inspect", bundle_copy, "--source", good_picture, "--json").stdout)["precision"] == "int8"
+    choice.write_text(json.dumps(record | {"backend": "foo"}))
+    refused = run("inspect", bundle_copy, "--source", good_picture)
+    assert refused.exit_code == 1 and "backend: expected one of" in refused.stderr
+    choice.unlink()
     report = json.loads(run("doctor", bundle_copy, "--json").stdout)
     assert {engine["engine"] for engine in report["bundle"]["engines"]} == {"onnxruntime fp32", "onnxruntime int8"}
     assert all(engine["passed"] for engine in report["bundle"]["engines"])
@@ -326,7 +334,11 @@ def test_doctor_says_of_every_backend_what_is_missing(bundle):
         (["build", "{bundle}", "--batch", "1", "2"], 2, "--batch"),
         (["build", "{bundle}", "--precision", "fp16"], 1, "edgeleather calibrate BUNDLE --data DATASET --precision fp16"),
         (["build", "{absent}"], 1, "expected a bundle folder"),
-        (["inspect", "{bundle}", "--source", "{good}", "--trust-engine", "{absent}"], 1, "expected a file"),
+        (["inspect", "{bundle}", "--source", "{good}", "--trust-engine", "{absent}"], 1, "expected an engine file"),
+        (["inspect", "{bundle}", "--source", "{good}", "--trust-engine", "{good}"], 1, "expected an engine file"),
+        (["build", "{bundle}", "--workspace-mib", "99999999999999999999"], 2, "--workspace-mib"),
+        (["build", "{bundle}", "--backend", "tensorrt-rtx", "--batch", "1", "1", "999999999999"], 2, "--batch"),
+        (["calibrate", "{bundle}", "--data", "{absent}", "--precision", "fp16", "--sensitivity", "x"], 2, "ranks the layers"),
         (["inspect", "{bundle}", "--source", "{good}", "--trust-engine", "x", "--precision", "int8"], 2, "says by itself"),
         (["inspect", "{bundle}", "--source", "{good}", "--backend", "tensorrt-rtx"], 1, "edgeleather"),
     ],

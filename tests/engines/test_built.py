@@ -71,6 +71,7 @@ def change(folder, edit):
         ),
         (lambda d: d["signature"].update(backend="tensorrt"), "of backend onnxruntime, got backend tensorrt"),
         (lambda d: d.update(surprise=1), "unknown key 'surprise'"),
+        (lambda d: d.update(threads=-3), "its signature has -3 threads"),
     ],
 )
 def test_a_stale_or_foreign_engine_is_refused_with_the_rebuild_command(with_engine, edit, message):
@@ -108,3 +109,9 @@ def test_an_engine_that_answers_otherwise_is_not_kept(bundle_copy):
         build_engine(bundle_copy, "onnxruntime", "fp32", BuildSettings())
     assert not [path for path in (bundle_copy / "engines").rglob("*") if path.is_file()]
     shutil.rmtree(bundle_copy)
+
+
+def test_a_signature_cannot_point_elsewhere(with_engine):
+    change(with_engine, lambda d: d.update(file_sha256="../../x"))
+    with pytest.raises(EdgeLeatherError, match=r"expected the engine's SHA-256, got '\.\./\.\./x'"):
+        opened(read_bundle(with_engine), "fp32")

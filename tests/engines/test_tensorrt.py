@@ -45,7 +45,11 @@ def test_an_engine_is_built_with_its_signature(calibrated, precision):
     outcome = build_engine(calibrated, "tensorrt-rtx", precision, BuildSettings(batch=(1, 2, 4), workspace_mib=256))
     record = outcome.record
     assert outcome.file.stat().st_size > 100_000 and record.built_for == "compute capability 8.0 and later"
-    assert record.signature.batch_range == (1, 4) and record.signature.image_size_hw == (64, 64)
+    assert (
+        record.signature.batch_range == (1, 4)
+        and record.flags["batch min, opt, max"] == "1, 2, 4"
+        and record.signature.image_size_hw == (64, 64)
+    )
     graph = read_bundle(calibrated).graph(precision, "tensorrt-rtx")
     assert record.signature.graph_sha256 == read_bundle(calibrated).manifest.files[graph].sha256
     assert record.driver_floor == "580 (CUDA 13)" and record.flags["workspace MiB"] == "256"
@@ -127,18 +131,26 @@ def test_a_missing_library_names_its_extra(bundle_copy):
         build_engine(bundle_copy, "tensorrt", "fp32", BuildSettings())
 
 
+def on_gpu(backend):
+    """Skip where this backend cannot run."""
+    if reason := backend_module(backend).can_run():
+        pytest.skip(reason)
+
+
 @pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.real_data
-def test_an_engine_agrees_with_onnx_runtime_on_real_pictures(calibrated, precision):
+def test_an_engine_agrees_with_onnx_runtime_on_real_pictures(calibrated, backend, precision):
     from edgeleather.dataset.reading import read_dataset
 
-    build_engine(calibrated, "tensorrt-rtx", precision, BuildSettings())
+    on_gpu(backend)
+    build_engine(calibrated, backend, precision, BuildSettings())
     bundle = read_bundle(calibrated)
-    (graph,) = graphs_to_open(bundle, precision, "tensorrt-rtx")
+    (graph,) = graphs_to_open(bundle, precision, backend)
     samples = read_dataset(REAL_DATA / "neadvance_tiles", needs="any").test[:20]
     with (
-        closing(open_engine(bundle, graph, precision, None, "tensorrt-rtx")) as engine,
+        closing(open_engine(bundle, graph, precision, None, backend)) as engine,
         closing(load_engine("onnxruntime", calibrated / FP32_GRAPH, "fp32")) as reference,
     ):
         for sample in samples:
@@ -148,22 +160,49 @@ def test_an_engine_agrees_with_onnx_runtime_on_real_pictures(calibrated, precisi
 
 
 @pytest.mark.gpu
-def test_memory_is_flat_over_10_000_frames(calibrated, dataset_folder):
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
+def test_memory_is_flat_over_10_000_frames_and_100_starts(calibrated, dataset_folder, backend):
     from pycuda import driver
 
+    from edgeleather.benchmarks.worker import peak_rss_mb
     from edgeleather.dataset.reading import read_dataset
 
-    build_engine(calibrated, "tensorrt-rtx", "fp16", BuildSettings())
+    on_gpu(backend)
+    build_engine(calibrated, backend, "fp16", BuildSettings())
     bundle = read_bundle(calibrated)
-    (graph,) = graphs_to_open(bundle, "fp16", "tensorrt-rtx")
+    (graph,) = graphs_to_open(bundle, "fp16", backend)
     image = prepare(read_dataset(dataset_folder, needs="any").train_good[0].read(), bundle.manifest.input_mode).images
-    with closing(open_engine(bundle, graph, "fp16", None, "tensorrt-rtx")) as engine:
+    with closing(open_engine(bundle, graph, "fp16", None, backend)) as engine:
         for _ in range(100):
             engine.infer(image)
-        before = driver.mem_get_info()[0]
+        free_bytes, host_mb = driver.mem_get_info()[0], peak_rss_mb()
         for _ in range(10_000):
             engine.infer(image)
-        assert abs(before - driver.mem_get_info()[0]) < 1 << 20
+        assert abs(free_bytes - driver.mem_get_info()[0]) < 1 << 20 and peak_rss_mb() - host_mb < 4
+    for _ in range(100):
+        open_engine(bundle, graph, "fp16", None, backend).close()
+    with closing(open_engine(bundle, graph, "fp16", None, backend)) as engine:
+        assert engine.infer(image).scores.shape == (1,)
+        assert abs(free_bytes - driver.mem_get_info()[0]) < 64 << 20
+
+
+def test_an_interruption_during_a_build_is_not_lost():
+    """SIGINT while the library builds: its next step says no, and KeyboardInterrupt comes when it has ended."""
+    import signal
+
+    import tensorrt_rtx as trt
+
+    from edgeleather.engines.tensorrt_building import _progress
+
+    class Config:
+        progress_monitor = None
+
+    config = Config()
+    with pytest.raises(KeyboardInterrupt), _progress(trt, config, "building"):
+        assert config.progress_monitor.step_complete("phase", 0)
+        signal.raise_signal(signal.SIGINT)
+        assert not config.progress_monitor.step_complete("phase", 1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_trusted_engine_is_checked_like_any_other(bundle_copy, tmp_path):
@@ -184,5 +223,5 @@ def test_a_trusted_engine_is_checked_like_any_other(bundle_copy, tmp_path):
     with pytest.raises(EdgeLeatherError, match="expected an engine of file"):
         open_trusted(read_bundle(bundle_copy), file, None)
     (elsewhere / "onnxruntime-int8.json").unlink()
-    with pytest.raises(EdgeLeatherError, match="expected a file .*onnxruntime-int8.json"):  # noqa: RUF043
+    with pytest.raises(EdgeLeatherError, match=r"expected a file .*onnxruntime-int8\.json"):  # noqa: RUF043, RUF100
         open_trusted(read_bundle(bundle_copy), file, None)

@@ -1,0 +1,59 @@
+"""The report as one self-contained HTML page: what the Markdown says, with the figures inside it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:1280px;margin:2rem auto;padding:0 1rem;color:#1c1f23;background:#fff}
+h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #d5d9de;padding-bottom:.3rem}
+table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto;margin:.6rem 0}
+th,td{padding:.25rem .6rem;border-bottom:1px solid #e4e7eb;text-align:left;white-space:nowrap}
+th{background:#f4f5f7}td.number{text-align:right;font-variant-numeric:tabular-nums}
+img{max-width:100%;border:1px solid #d5d9de;border-radius:4px}code{background:#f4f5f7;padding:.1rem .3rem}
+"""
+
+
+def to_page(markdown: str, pictures: dict[str, bytes]) -> str:
+    """HTML of our own report's Markdown: headings, paragraphs, lists, tables, code, and its pictures by name."""
+    blocks = []
+    for block in re.split(r"\n\s*\n", markdown.strip()):
+        lines = block.splitlines()
+        if lines[0].startswith("#"):
+            level = len(lines[0]) - len(lines[0].lstrip("#"))
+            blocks.append(f"<h{level}>{_inline(lines[0].lstrip('# '))}</h{level}>")
+        elif lines[0].startswith("|"):
+            blocks.append(_table(lines))
+        elif lines[0].startswith("- "):
+            items = "".join(f"<li>{_inline(line[2:])}</li>" for line in lines)
+            blocks.append(f"<ul>{items}</ul>")
+        elif picture := re.fullmatch(r"!\[(.*)\]\((.*)\)", lines[0]):
+            data = base64.b64encode(pictures[picture[2]]).decode()
+            blocks.append(f'<img alt="{html.escape(picture[1])}" src="data:image/png;base64,{data}">')
+        else:
+            blocks.append(f"<p>{_inline(' '.join(lines))}</p>")
+    title = html.escape(markdown.strip().splitlines()[0].lstrip("# "))
+    head = f'<meta charset="utf-8"><title>{title}</title><link rel="icon" href="data:,"><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(blocks)}</body></html>\n'
+
+
+def _table(lines: list[str]) -> str:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    right = [cell.endswith(":") for cell in rows[1]]
+    head = "".join(f"<th>{_inline(cell)}</th>" for cell in rows[0])
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{' class=number' if is_number else ''}>{_inline(cell)}</td>"
+            for cell, is_number in zip(row, right, strict=True)
+        )
+        + "</tr>"
+        for row in rows[2:]
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _inline(text: str) -> str:
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text, quote=False))

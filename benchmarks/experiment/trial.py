@@ -1,0 +1,163 @@
+"""One trial in a process of its own: `python -m edgeleather.benchmarks.experiment.trial OUT NAME` trains, exports and tests."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeleather.benchmarks.experiment.plan import (
+    IMAGE_SIDE_PX,
+    QUICK_EPOCHS,
+    ExperimentSettings,
+    Trial,
+    data_folder,
+    trials,
+)
+from edgeleather.benchmarks.experiment.protocol import measure, score_maps, split_scored
+from edgeleather.bundle import Bundle, read_bundle
+from edgeleather.dataset.reading import read_dataset
+from edgeleather.engines.engine import load_engine
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.files import write_atomically
+from edgeleather.records import read_record
+
+RESULT_FILE = "result.json"
+ERROR_FILE = "error.txt"
+
+
+def trial_folder(out: Path, trial: Trial) -> Path:
+    """Where a trial's run, bundle and result lie."""
+    return out / "trials" / trial.name
+
+
+def run_trial(settings: ExperimentSettings, trial: Trial, out: Path) -> None:
+    """Do what of a trial is not done yet; its result.json comes last, so that it is whole or not there.
+
+    Raises:
+        EdgeLeatherError: a data set cannot be used, training fails, or the folder cannot be written.
+    """
+    folder = trial_folder(out, trial)
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    bundle = _bundle(settings, trial, out, folder)
+    rows = [
+        _row(settings, trial, out, bundle, precision, tested_on)
+        for precision in settings.precisions
+        for tested_on in trial.tested_on
+    ]
+    run = json.loads((folder / "run" / "run.json").read_text())
+    result = {
+        "method": trial.method,
+        "trained_on": trial.trained_on,
+        "backbone": bundle.manifest.backbone,
+        "settings": run["settings"],
+        "versions": run["versions"],
+        "training_images": len(run["splits"]["training"]),
+        "training_seconds": run["training_seconds"],
+        "epochs": len(run["losses"]),
+        "trial_seconds": time.perf_counter() - started,
+        "rows": rows,
+    }
+    write_atomically(folder / RESULT_FILE, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+
+
+def _bundle(settings: ExperimentSettings, trial: Trial, out: Path, folder: Path) -> Bundle:
+    from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle
+    from edgeleather.calibration.guard import Budget
+    from edgeleather.export.bundling import export_run
+
+    data = data_folder(settings, out, trial.trained_on)
+    _train(settings, trial, data, folder / "run")
+    made = folder / "bundle"
+    if not (made / "manifest.json").is_file():
+        export_run(folder / "run", made, data)
+    bundle = read_bundle(made)
+    for precision in ("int8", "fp16"):
+        if precision in settings.precisions and not any(_is_of(graph, precision) for graph in bundle.manifest.files):
+            # Without a guard: what quantisation costs is what is asked here.
+            bundle = calibrate_bundle(made, data, CalibrationSettings(precision, budget=Budget())).bundle
+    return bundle
+
+
+def _is_of(graph: str, precision: str) -> bool:
+    return graph.startswith(precision) and graph.endswith(".onnx")
+
+
+def _train(settings: ExperimentSettings, trial: Trial, data: Path, run: Path) -> None:
+    import torch
+
+    from edgeleather.dataset.loading import choose_input_mode
+    from edgeleather.methods.method import NO_BACKBONE, method_class
+    from edgeleather.run import TrainingSettings
+    from edgeleather.training import train
+
+    torch.set_num_threads(settings.threads)
+    preset = method_class(trial.method).presets[settings.preset]
+    backbone = preset.backbone if preset.backbone == NO_BACKBONE else settings.backbone or preset.backbone
+    dataset = read_dataset(data, needs="train")
+    quick = settings.budget == "quick"
+    chosen = TrainingSettings(
+        method=trial.method,
+        preset=settings.preset,
+        backbone=backbone,
+        weights="none" if backbone == NO_BACKBONE else settings.weights,
+        input_mode=choose_input_mode(dataset.train_good, "resize", IMAGE_SIDE_PX, "exact"),
+        epochs=min(QUICK_EPOCHS.get(trial.method, preset.epochs), preset.epochs) if quick else preset.epochs,
+        learning_rate=preset.learning_rate,
+        batch_images=preset.batch_images,
+        patience_epochs=preset.patience_epochs,
+        width=preset.width,
+        textures=None,
+        seed=settings.seed,
+    )
+    train(dataset, chosen, run)
+
+
+def _row(
+    settings: ExperimentSettings, trial: Trial, out: Path, bundle: Bundle, precision: str, tested_on: str
+) -> dict[str, Any]:
+    """A row of a table; the first precision's also leaves the map for figures 3 and 4."""
+    graph = bundle.graph(precision)
+    dataset = read_dataset(data_folder(settings, out, tested_on), needs="test")
+    fitted, rest = split_scored(dataset, settings.seed)
+    with closing(load_engine("onnxruntime", bundle.folder / graph, precision, settings.threads)) as engine:
+        mode = bundle.manifest.input_mode
+        scored_fit, scored = score_maps(engine, fitted, mode), score_maps(engine, rest, mode)
+    metrics = measure(scored_fit, scored, bundle.thresholds_of(graph).t1_pixel.value, settings.seed)
+    if precision == settings.precisions[0] and tested_on == trial.trained_on:
+        shown = next(index for index, sample in enumerate(scored.samples) if not sample.is_good)
+        path = trial_folder(out, trial) / f"map-{tested_on}.npz"
+        np.savez_compressed(
+            path, anomaly_map=scored.maps[shown], t2=metrics.t2, picture=str(scored.samples[shown].path)
+        )
+    scores = zip(scored.samples, scored.scores, strict=True)
+    return {
+        "tested_on": tested_on,
+        "precision": precision,
+        "size_mb": bundle.manifest.files[graph].size_bytes / 1e6,
+        **asdict(metrics),
+        "scores": [[sample.name, not sample.is_good, float(score)] for sample, score in scores],
+    }
+
+
+def main() -> None:
+    """Run the trial of this name; what a user can mend is left in the trial's error.txt, exit code 1."""
+    out, name = Path(sys.argv[1]), sys.argv[2]
+    settings = read_record(ExperimentSettings, out / "settings.json", "Start the experiment again.")
+    (trial,) = (one for one in trials(settings) if one.name == name)
+    try:
+        run_trial(settings, trial, out)
+    except EdgeLeatherError as error:
+        write_atomically(trial_folder(out, trial) / ERROR_FILE, str(error).encode())
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
