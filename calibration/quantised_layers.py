@@ -39,27 +39,28 @@ def quantised_layers(model: ModelProto, float_layers: Collection[str] = ()) -> Q
     """
     graph = _Graph(model)
     from_image = {value.name for value in model.graph.input}
-    layers: list[str] = []
+    layers: dict[str, tuple[str, ...]] = {}  # what each layer reads and gives that has to be quantised for it
     tensors: dict[str, None] = {}
     same_range: dict[str, str] = {}
     for node in model.graph.node:
         if not from_image.intersection(node.input):
             continue  # a constant, which engines compute once
         from_image |= set(node.output)
-        if node.output[0] in float_layers:
-            continue
         if graph.has_weights(node):
             tensors[node.input[0]] = None
         elif not graph.lies_between_layers(node, tensors):
             continue
         elif _repeats_values(node):
             same_range[node.output[0]] = same_range.get(node.input[0], node.input[0])
-        layers.append(node.output[0])
-        tensors[graph.end_of(node)] = None
-    if not layers and not float_layers:
+        end = graph.end_of(node)
+        tensors[end] = None
+        layers[node.output[0]] = (*(name for name in node.input if name in tensors), end)
+    if not layers:
         raise EdgeLeatherError("this graph has no convolution that could be quantised.")
     outputs = {value.name for value in model.graph.output}
-    return QuantisedLayers(tuple(layers), tuple(name for name in tensors if name not in outputs), same_range)
+    kept = tuple(layer for layer in layers if layer not in float_layers)
+    needed = {name for layer in kept for name in layers[layer]} - outputs
+    return QuantisedLayers(kept, tuple(name for name in tensors if name in needed), same_range)
 
 
 def layer_names(model: ModelProto) -> dict[str, str]:

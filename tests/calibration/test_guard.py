@@ -101,7 +101,7 @@ def test_every_limit_of_a_budget_is_named_where_it_breaks():
     cost = Cost(0.02, ("a.png", "b.png"), 0.004, 0.01)
     budget = Budget(max_flips=1, max_auroc_drop=0.002, max_map_error=0.01, max_aupro_drop=0.005)
     text = budget.broken_by(cost)
-    assert "map error 2.00 % (1 % allowed)" in text and "2 flipped verdicts (1 allowed: a.png, b.png)" in text
+    assert "map error 2 % (1 % allowed)" in text and "2 flipped verdicts (1 allowed: a.png, b.png)" in text
     assert "0.0040 of image AUROC lost" in text and "0.0100 of AUPRO lost (0.005 allowed)" in text
     assert not Budget().broken_by(cost) and not Budget(2, 0.004, 0.02, 0.01).broken_by(cost)
 
