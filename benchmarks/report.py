@@ -160,6 +160,7 @@ def _trained(bundle: Bundle) -> dict[str, Any]:
         "method": bundle.manifest.method,
         "backbone": bundle.manifest.backbone,
         "preset": run.settings.preset if run else None,
+        "epochs": len(run.losses) if run else None,
         "training_seconds": run.training_seconds if run else None,
     }
 

@@ -17,7 +17,7 @@ _METRICS = (
 def results_table(report: dict[str, Any]) -> str:
     """A row a bundle, with fp32 and INT8 of ONNX Runtime in each cell, as Markdown."""
     lines = [
-        "| method | backbone | preset | training | image AUROC | pixel AUROC | AUPRO | F1 | flips | p50 ms | MB | torch p50 ms |",
+        "| method | backbone | preset, epochs | training | image AUROC | pixel AUROC | AUPRO | F1 | flips | p50 ms | MB | torch p50 ms |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     rows = {(row["bundle"], row["backend"], row["precision"]): row for row in report["rows"]}
@@ -27,7 +27,8 @@ def results_table(report: dict[str, Any]) -> str:
         if fp32 is None:
             raise EdgeLeatherError(f"expected an ONNX Runtime fp32 row of {bundle} in the report, found none.")
         seconds = "-" if fp32["training_seconds"] is None else f"{fp32['training_seconds']:.0f} s"
-        cells = [f"`{fp32['method']}`", fp32["backbone"], fp32["preset"] or "-", seconds]
+        preset = f"{fp32['preset']}, {fp32['epochs']}" if fp32["preset"] else "-"
+        cells = [f"`{fp32['method']}`", fp32["backbone"], preset, seconds]
         cells += [" / ".join(_number(row, key, digits) for row in (fp32, int8)) for key, digits in _METRICS]
         cells.append(_number(torch, "latency_p50_ms", 1))
         lines.append("| " + " | ".join(cells) + " |")
