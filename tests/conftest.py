@@ -47,6 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "rtsp": rtsp_missing() if any(item.get_closest_marker("rtsp") for item in items) else None,
         "tensorrt_rtx": None if importlib.util.find_spec("tensorrt_rtx") else "needs the 'tensorrt-rtx' extra",
         "gpu": gpu_missing() if any(item.get_closest_marker("gpu") for item in items) else None,
+        "browser": None if shutil.which("chromium") else "needs Debian's chromium",
         "camera": None if Path("/dev/video0").exists() else "no camera at /dev/video0",
         "tmpfs": None if os.name == "posix" and os.geteuid() == 0 else "mounting a tmpfs needs root",
     }

@@ -11,7 +11,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:1280px;margin:2rem auto;paddin
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #d5d9de;padding-bottom:.3rem}
 table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto;margin:.6rem 0}
 th,td{padding:.25rem .6rem;border-bottom:1px solid #e4e7eb;text-align:left;white-space:nowrap}
-th{background:#f4f5f7}td.number{text-align:right;font-variant-numeric:tabular-nums}
+th{background:#f4f5f7;white-space:normal;vertical-align:bottom}.number{text-align:right;font-variant-numeric:tabular-nums}
 img{max-width:100%;border:1px solid #d5d9de;border-radius:4px}code{background:#f4f5f7;padding:.1rem .3rem}
 """
 
@@ -41,15 +41,10 @@ def to_page(markdown: str, pictures: dict[str, bytes]) -> str:
 
 def _table(lines: list[str]) -> str:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    right = [cell.endswith(":") for cell in rows[1]]
-    head = "".join(f"<th>{_inline(cell)}</th>" for cell in rows[0])
+    marks = [" class=number" if cell.endswith(":") else "" for cell in rows[1]]
+    head = "".join(f"<th{mark}>{_inline(cell)}</th>" for cell, mark in zip(rows[0], marks, strict=True))
     body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{' class=number' if is_number else ''}>{_inline(cell)}</td>"
-            for cell, is_number in zip(row, right, strict=True)
-        )
-        + "</tr>"
+        "<tr>" + "".join(f"<td{mark}>{_inline(cell)}</td>" for cell, mark in zip(row, marks, strict=True)) + "</tr>"
         for row in rows[2:]
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -138,6 +138,30 @@ def test_every_number_of_the_page_is_in_the_json(finished):
     assert page.count("data:image/png;base64,") == 4 and "http" not in page.replace("http-equiv", "")
 
 
+@pytest.mark.browser
+def test_a_browser_shows_the_page_and_its_pictures_without_errors(finished, tmp_path):
+    out, _, _ = finished
+    probe = "<script>onload=()=>{document.title=[...document.images].map(i=>i.naturalWidth).join()}</script>"
+    (tmp_path / "page.html").write_text((out / "index.html").read_text() + probe)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    options += [
+        "--disable-background-networking",
+        "--disable-component-update",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    command = [
+        shutil.which("chromium"),
+        *options,
+        "--enable-logging=stderr",
+        "--dump-dom",
+        f"file://{tmp_path}/page.html",
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in shown.stderr
+    widths = re.search(r"<title>([\d,]+)</title>", shown.stdout)
+    assert widths and len(widths[1].split(",")) == 4 and all(int(width) > 100 for width in widths[1].split(","))
+
+
 def test_the_same_folder_takes_no_other_settings_and_no_strangers(finished, leathers, tmp_path):
     out, _, _ = finished
     other = CliRunner().invoke(main, [*arguments(leathers, out), "--seed", "1"])
