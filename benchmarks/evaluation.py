@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeleather.bundle import Bundle, Manifest
+from edgeleather.bundle import Bundle
 from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.manifest import Manifest
 from edgeleather.metrics.scores import image_auroc, image_f1
 from edgeleather.scoring import score_samples, unseen_samples
 from edgeleather.thresholds import Thresholds

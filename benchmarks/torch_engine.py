@@ -7,10 +7,11 @@ import time
 import torch
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import ORIGINAL_FOLDER, Bundle
+from edgeleather.bundle import Bundle
 from edgeleather.engines.engine import Maps, Signature, check_images
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import usable_cores
+from edgeleather.manifest import ORIGINAL_FOLDER
 from edgeleather.run import RUN_FILE, WEIGHTS_FILE, read_run
 from edgeleather.training import load_trained
 

@@ -15,12 +15,13 @@ import numpy as np
 
 from edgeleather.benchmarks.evaluation import evaluate, reportable_samples
 from edgeleather.benchmarks.rounds import INTEGER_PEAK
-from edgeleather.bundle import ORIGINAL_FOLDER, Bundle, everything, read_bundle, without_original
+from edgeleather.bundle import Bundle, everything, read_bundle, without_original
 from edgeleather.dataset.reading import Dataset, read_dataset
 from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, read_built, signature_file
 from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.golden import replay
+from edgeleather.manifest import ORIGINAL_FOLDER
 from edgeleather.preprocess import prepare
 from edgeleather.run import WEIGHTS_FILE
 

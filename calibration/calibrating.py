@@ -11,20 +11,7 @@ import numpy as np
 import onnx
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import (
-    FP16_GRAPH,
-    FP32_GRAPH,
-    GRAPH_FILES,
-    INT8_7BIT_GRAPH,
-    INT8_GRAPH,
-    INT8_TENSORRT_GRAPH,
-    Bundle,
-    Calibration,
-    Manifest,
-    read_bundle,
-    update_bundle,
-    without_original,
-)
+from edgeleather.bundle import Bundle, read_bundle, update_bundle, without_original
 from edgeleather.calibration.comparison import Comparison, opened
 from edgeleather.calibration.float32_nodes import find_float32_nodes
 from edgeleather.calibration.fp16 import to_fp16
@@ -41,6 +28,16 @@ from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
 from edgeleather.golden import answers_file, read_golden, record_answers
+from edgeleather.manifest import (
+    FP16_GRAPH,
+    FP32_GRAPH,
+    GRAPH_FILES,
+    INT8_7BIT_GRAPH,
+    INT8_GRAPH,
+    INT8_TENSORRT_GRAPH,
+    Calibration,
+    Manifest,
+)
 from edgeleather.preprocess import prepare
 from edgeleather.progress import track
 from edgeleather.records import read_record, to_json

@@ -8,13 +8,14 @@ from contextlib import closing
 import numpy as np
 from onnx import TensorProto, load_from_string
 
-from edgeleather.bundle import Bundle, Cost
+from edgeleather.bundle import Bundle
 from edgeleather.calibration.pictures import ComparedFrames, Pictures, compared_frames
 from edgeleather.engines.engine import Engine
 from edgeleather.engines.onnxruntime import OnnxRuntimeEngine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.inference import FrameMap, infer_prepared
 from edgeleather.machine import saturates_integer_products
+from edgeleather.manifest import Cost
 from edgeleather.metrics.pixels import PixelCounts
 from edgeleather.metrics.scores import image_auroc
 from edgeleather.preprocess import Prepared, prepare

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeleather.bundle import HandOverMetrics
 from edgeleather.dataset.reading import Sample
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.images import image_digest
 from edgeleather.inference import FrameMap, infer_frame
+from edgeleather.manifest import HandOverMetrics
 from edgeleather.metrics.pixels import PixelCounts
 from edgeleather.metrics.scores import best_image_f1_threshold, image_auroc
 from edgeleather.preprocess import InputMode, resize_mask

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeleather.bundle import BACKEND_GRAPHS, Bundle, for_inspection, read_bundle
+from edgeleather.bundle import Bundle, for_inspection, read_bundle
 from edgeleather.engines.built import (
     CHOICE_FILE,
     BuiltEngine,
@@ -27,6 +27,7 @@ from edgeleather.engines.engine import BuildSettings, Built, Signature, backend_
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, sha256_of_file, write_atomically
 from edgeleather.golden import GoldenError, Replay, read_golden, require_golden
+from edgeleather.manifest import BACKEND_GRAPHS
 from edgeleather.records import decode, to_json
 
 AUTO = "auto"

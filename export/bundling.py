@@ -14,20 +14,14 @@ import cv2
 import numpy as np
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import (
-    ORIGINAL_FOLDER,
-    Bundle,
-    Manifest,
-    UsedImages,
-    check_bundle_target,
-    write_bundle,
-)
+from edgeleather.bundle import Bundle, check_bundle_target, write_bundle
 from edgeleather.dataset.reading import Dataset, Sample, read_dataset
 from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.onnx_graph import prove, to_onnx
 from edgeleather.golden import answers_file, golden_frames, record_answers
 from edgeleather.images import image_digest
+from edgeleather.manifest import ORIGINAL_FOLDER, Manifest, UsedImages
 from edgeleather.preprocess import InputMode, prepare
 from edgeleather.records import to_json
 from edgeleather.run import RUN_FILE, WEIGHTS_FILE, ImageRecord, Run, read_run

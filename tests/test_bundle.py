@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeleather.bundle import check_bundle_target, everything, manifest_digest, read_bundle, write_bundle
+from edgeleather.bundle import check_bundle_target, everything, read_bundle, write_bundle
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.manifest import manifest_digest
 
 
 def edit_manifest(folder, change):

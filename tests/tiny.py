@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgeleather.bundle import Bundle, manifest_digest
+from edgeleather.bundle import Bundle
 from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
 from edgeleather.files import sha256_of_file
+from edgeleather.manifest import manifest_digest
 from edgeleather.preprocess import InputMode
 
 SETTINGS = SynthSettings(size_px=64, train_good=24, test_good=8, defects_per_class=3, seed=3)

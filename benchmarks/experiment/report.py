@@ -100,8 +100,8 @@ def markdown(report: dict[str, Any], pictures: dict[str, bytes]) -> str:
 
 _BESIDE = (
     "The same rows as they should be judged: IoU over defective pictures alone (over all, it falls with every good one), AUROC "
-    "without a border of 5 % (left out of map and truth, not painted over), and 95 % intervals of a bootstrap over photographs: of "
-    "the scored ones for AUROC, of those that fitted T2 and T3 for the rest."
+    "without a border of 5 % (left out of map and truth, not painted over), and 95 % intervals of a bootstrap over photographs: "
+    "of the scored ones for AUROC, of those that fitted T2 and T3 for the rest."
 )
 _TITLES = {
     "figure-1.png": "Figure 1: defects of {first}",

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
 pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.bundle import INT8_7BIT_GRAPH, INT8_GRAPH, everything, read_bundle
+from edgeleather.bundle import everything, read_bundle
 from edgeleather.calibration import calibrating
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle, lost_at_hand_over
 from edgeleather.calibration.guard import Budget
@@ -21,6 +21,7 @@ from edgeleather.export.bundling import export_run
 from edgeleather.golden import replay
 from edgeleather.images import image_digest, write_image
 from edgeleather.inference import infer_frame
+from edgeleather.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
 from edgeleather.training import train
 from tests.tiny import settings
 

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 import onnx  # noqa: E402
 
-from edgeleather.bundle import FP32_GRAPH, read_bundle  # noqa: E402
+from edgeleather.bundle import read_bundle  # noqa: E402
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle  # noqa: E402
 from edgeleather.calibration.guard import Budget  # noqa: E402
 from edgeleather.engines.built import graphs_to_open, open_engine, open_trusted, signature_file  # noqa: E402
@@ -24,6 +24,7 @@ from edgeleather.engines.tensorrt_library import TENSORRT_RTX  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.building import build_engine  # noqa: E402
 from edgeleather.inference import infer_frame  # noqa: E402
+from edgeleather.manifest import FP32_GRAPH  # noqa: E402
 from edgeleather.preprocess import prepare  # noqa: E402
 from tests.conftest import REAL_DATA  # noqa: E402
 

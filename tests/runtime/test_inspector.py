@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from edgeleather.bundle import INT8_7BIT_GRAPH, INT8_GRAPH, read_bundle
+from edgeleather.bundle import read_bundle
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.images import read_image
+from edgeleather.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
 from edgeleather.runtime.inspector import Inspector, InspectorSettings
 from edgeleather.runtime.sources import Frame, MemorySource
 from tests.tiny import spoil_answers
