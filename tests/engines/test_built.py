@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from contextlib import closing
 
 import numpy as np
@@ -115,3 +116,23 @@ def test_a_signature_cannot_point_elsewhere(with_engine):
     change(with_engine, lambda d: d.update(file_sha256="../../x"))
     with pytest.raises(EdgeLeatherError, match=r"expected the engine's SHA-256, got '\.\./\.\./x'"):
         opened(read_bundle(with_engine), "fp32")
+
+
+@pytest.mark.tmpfs
+@pytest.mark.parametrize("backend", ["onnxruntime", pytest.param("tensorrt-rtx", marks=pytest.mark.tensorrt_rtx)])
+def test_a_full_disk_is_one_message_and_leaves_the_bundle_as_it_was(bundle, tmp_path, backend):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = sum(path.stat().st_size for path in bundle.folder.rglob("*") if path.is_file()) + (1 << 20)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this system does not let us mount a tmpfs")
+    try:
+        folder = shutil.copytree(bundle.folder, disk / "bundle")
+        before = {path for path in folder.rglob("*") if path.is_file()}
+        with pytest.raises(EdgeLeatherError, match=r"No space left on device|cannot write"):
+            build_engine(folder, backend, "fp32", BuildSettings())
+        assert {path for path in folder.rglob("*") if path.is_file()} == before
+        opened(read_bundle(folder), "fp32").close()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
