@@ -35,7 +35,7 @@ class Budget:
             (self.max_auroc_drop, cost.auroc_drop, "--max-auroc-drop"),
             (self.max_aupro_drop, cost.aupro_drop, "--max-aupro-drop"),
         ):
-            if limit is not None and drop is None:
+            if limit is not None and drop is None and self != DEFAULT_BUDGET:
                 raise EdgeLeatherError(
                     f"{option} cannot be measured on this bundle's validation pictures (of frames of several tiles no synthetic "
                     "defect has a mask). Use --max-map-error or --max-flips."
@@ -52,8 +52,8 @@ class Budget:
         return "; ".join(broken)
 
 
-# What `teach` and `calibrate` hold where the user sets no limit.
-DEFAULT_BUDGET = Budget(max_map_error=0.005)
+# What `teach` and `calibrate` hold where the user sets no limit; AUROC and AUPRO where they can be measured.
+DEFAULT_BUDGET = Budget(max_map_error=0.005, max_auroc_drop=0.01, max_aupro_drop=0.01)
 
 
 class BudgetError(EdgeLeatherError):

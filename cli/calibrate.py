@@ -78,8 +78,8 @@ WORTH_A_WARNING = 0.005  # of image AUROC, of AUPRO
     "--max-map-error",
     type=FiniteFloat(0, 100),
     default=None,
-    help="Guard: mean difference of the maps there, in % of the fp32 maps' range.  [default: 0.5 where no "
-    "other limit is set]",
+    help="Guard: mean difference of the maps there, in % of the fp32 maps' range.  [default: 0.5, and a point "
+    "each of AUROC and AUPRO, where no limit is set]",
 )
 @click.option(
     "--sensitivity",

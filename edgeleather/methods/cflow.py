@@ -79,9 +79,9 @@ class Cflow(TeacherMethod):
     def anomaly_map(self, image: Tensor) -> Tensor:
         total = torch.zeros(())
         for index, level in enumerate(self._likelihoods(self.frozen_features(image))):
-            total = total + self.enlarged((level - self.normal_mean[index]) / self.normal_std[index])
-        blurred: Tensor = self.blur(total)
-        return blurred.squeeze(1)
+            standard = (level - self.normal_mean[index]) / self.normal_std[index]
+            total = total + self.blur.enlarged(standard, self.image_size_hw)
+        return total
 
     def _likelihoods(self, frozen: list[Tensor]) -> list[Tensor]:
         """Negative log-likelihood a channel [n, h, w] of each level."""

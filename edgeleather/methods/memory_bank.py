@@ -88,10 +88,7 @@ class MemoryBank(Method, LeavesGroupsOut):
         return (squared.clamp(min=0.0) + _NO_DISTANCE**2).sqrt().view(batch, height, width)
 
     def anomaly_map(self, image: Tensor) -> Tensor:
-        distances = self.patch_distances(image).unsqueeze(1)
-        enlarged = functional.interpolate(distances, size=self.image_size_hw, mode="bilinear")
-        blurred: Tensor = self.blur(enlarged)
-        return blurred.squeeze(1)
+        return self.blur.enlarged(self.patch_distances(image), self.image_size_hw)
 
     def training_step(self, image: Tensor, frozen: list[Tensor]) -> None:
         """Collect raw patch features; the bank is chosen in `end_epoch`."""

@@ -67,9 +67,8 @@ class ReverseDistillation(TeacherMethod):
         """The levels' maps, enlarged and summed (equation 3), and smoothed by a Gaussian of 4 pixels (section 4.1)."""
         total = torch.zeros(())
         for level in self._distances(self.frozen_features(image)):
-            total = total + self.enlarged(level)
-        blurred: Tensor = self.blur(total)
-        return blurred.squeeze(1)
+            total = total + self.blur.enlarged(level, self.image_size_hw)
+        return total
 
     def _distances(self, frozen: list[Tensor]) -> list[Tensor]:
         """Mean squared distance over the channels [n, h, w] of each level, in deviations of the training pictures."""

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from edgeleather.methods.blocks import ConvBlock, enlarge
 from edgeleather.methods.method import NO_BACKBONE, Method, Preset
-from edgeleather.methods.smoothing import GaussianBlur
+from edgeleather.methods.smoothing import GaussianBlur, enlarged
 from edgeleather.methods.ssim import Ssim
 
 _SIDE_PX = 64  # the autoencoder's shorter side, about
@@ -96,10 +96,10 @@ class SsimAutoencoder(Method):
 
     def anomaly_map(self, image: Tensor) -> Tensor:
         components = self._components(image)
-        residual: Tensor = self.blur((1 - self.ssim(components, self._given_back(components))).unsqueeze(1))
+        residual: Tensor = self.blur(1 - self.ssim(components, self._given_back(components)))
         height, width = self.image_size_hw
-        whole = (residual.shape[2] * self.shrink, residual.shape[3] * self.shrink)
-        return functional.interpolate(residual, size=whole, mode="bilinear")[:, 0, :height, :width]
+        whole = (residual.shape[1] * self.shrink, residual.shape[2] * self.shrink)
+        return enlarged(residual, whole)[:, :height, :width]
 
     def _loss(self, components: Tensor) -> Tensor:
         return 1 - torch.mean(self.ssim(components, self._given_back(components)))

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 from edgeleather.backbones.loading import build_backbone
 from edgeleather.methods.method import Preset
-from edgeleather.methods.smoothing import GaussianBlur
+from edgeleather.methods.smoothing import GaussianBlur, enlarged
 from edgeleather.methods.teacher import TeacherMethod, half_squared_distance
+
+_SMALLEST_PRODUCT = 1e-18  # of three distances: a map value of 1e-6
 
 
 class Stfpm(TeacherMethod):
     """Distance between a teacher's and a student's feature pyramids, both of the same architecture.
 
-    Ours differs from the paper in the standardised teacher, and in the map: the levels' product goes through the root that
-    makes it their geometric mean, and a Gaussian blur.
+    Ours differs from the paper in the standardised teacher, and in the map: the levels' product is taken at the finest level's
+    grid instead of the image's, goes through the root that makes it their geometric mean, and a Gaussian blur.
     """
 
     presets: ClassVar = {
@@ -48,13 +50,16 @@ class Stfpm(TeacherMethod):
         return torch.optim.SGD(parameters, lr=learning_rate, momentum=0.9, weight_decay=1e-4)
 
     def anomaly_map(self, image: Tensor) -> Tensor:
-        product = torch.ones(())
-        for level in self._distances(image, self.frozen_features(image)):
-            product = product * self.enlarged(level)
-        blurred: Tensor = self.blur(product.pow(1.0 / len(self.layers)))
-        return blurred.squeeze(1)
+        """The geometric mean of the levels' maps at the finest level's grid, then enlarged and blurred by 4 pixels."""
+        finest, *coarser = self._distances(image, self.frozen_features(image))
+        product = finest
+        for level in coarser:
+            product = product * enlarged(level, (finest.shape[1], finest.shape[2]))
+        # The root by way of logarithms, which engines take a third of the time of a power for.
+        root = torch.exp(torch.log(product.clamp(min=_SMALLEST_PRODUCT)) / len(self.layers))
+        return self.blur.enlarged(root, self.image_size_hw)
 
     def _distances(self, image: Tensor, frozen: list[Tensor]) -> list[Tensor]:
         """Half the squared distance of unit features [n, h, w] of each level."""
-        pairs = zip(self.student(image), self.standardised(frozen), strict=True)
-        return [half_squared_distance(student, teacher) for student, teacher in pairs]
+        pairs = zip(self.student(image), self.centred(frozen), strict=True)
+        return [half_squared_distance(student, *teacher) for student, teacher in pairs]

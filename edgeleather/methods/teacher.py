@@ -49,6 +49,13 @@ class TeacherMethod(Method):
             self.get_buffer(f"{layer}_mean").copy_(found.mean.view(-1, 1, 1))
             self.get_buffer(f"{layer}_std").copy_(found.std.view(-1, 1, 1))
 
+    def centred(self, frozen: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """The teacher's features [n, c, h, w] of each level with mean 0, and the scale [c] that makes their deviation 1."""
+        return [
+            (level - self.get_buffer(f"{layer}_mean"), 1.0 / self.get_buffer(f"{layer}_std").flatten())
+            for layer, level in zip(self.layers, frozen, strict=True)
+        ]
+
     def standardised(self, frozen: Sequence[Tensor]) -> list[Tensor]:
         """The teacher's features [n, c, h, w] of each level with mean 0 and deviation 1 over the training pictures."""
         return [
@@ -56,25 +63,26 @@ class TeacherMethod(Method):
             for layer, level in zip(self.layers, frozen, strict=True)
         ]
 
-    def enlarged(self, level: Tensor) -> Tensor:
-        """A level's map [n, h, w] at the image's size [n, 1, height, width]."""
-        return functional.interpolate(level.unsqueeze(1), size=self.image_size_hw, mode="bilinear")
-
 
 def pooled(levels: Sequence[Tensor]) -> list[Tensor]:
     """Features [n, c, h, w] of each level, averaged over 3 x 3: more of the leather, less of single grains."""
     return [functional.avg_pool2d(level, 3, 1, 1) for level in levels]
 
 
-def half_squared_distance(a: Tensor, b: Tensor) -> Tensor:
+def half_squared_distance(a: Tensor, b: Tensor, b_scale: Tensor) -> Tensor:
     """Of the unit vectors along channels of features [n, c, h, w]: [n, h, w], 1 - cosine; a vector of zeros stays one.
 
-    By sums alone, since no engine needs to write the unit vectors then.
+    The channels of `b` count times `b_scale` [c]. By sums alone: no engine needs to write the scaled or the unit vectors then.
     """
-    aa, bb, ab = (channel_sum(product) for product in (a * a, b * b, a * b))
+    n, _, h, w = a.shape
+    a, b, scale = a.flatten(2), b.flatten(2), b_scale.view(1, -1)
+    # As powers: of a product of a tensor with itself ONNX Runtime dequantises both sides.
+    aa = torch.matmul(torch.ones_like(scale), a.pow(2))
+    bb = torch.matmul(scale.pow(2), b.pow(2))
+    ab = torch.matmul(scale, a * b)
     per_a, per_b = (torch.rsqrt(square.clamp(min=1e-12)) for square in (aa, bb))
     distance = 0.5 * (aa * per_a * per_a + bb * per_b * per_b) - ab * per_a * per_b
-    return distance.clamp(min=0.0)  # rounding can leave less
+    return distance.clamp(min=0.0).view(n, h, w)  # rounding can leave less
 
 
 def channel_sum(features: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.methods.memory_bank import MemoryBank, _thinned, coreset  # noqa: E402
 from edgeleather.methods.method import build_method  # noqa: E402
-from edgeleather.methods.smoothing import GaussianBlur  # noqa: E402
 
 
 def fitted(seed=0, patches=64):
@@ -100,12 +99,3 @@ def test_an_empty_bank_and_an_unknown_name_are_clear_errors():
         build_method("magic", "resnet18", (64, 64))
     with pytest.raises(EdgeLeatherError, match="expected a backbone"):
         build_method("memory-bank", "vgg", (64, 64))
-
-
-def test_the_blur_keeps_a_constant_and_the_sum():
-    blur = GaussianBlur(2.0)
-    assert torch.allclose(blur(torch.full((1, 1, 20, 30), 3.0)), torch.tensor(3.0))
-    point = torch.zeros(1, 1, 33, 33)
-    point[..., 16, 16] = 1
-    assert blur(point).sum() == pytest.approx(1.0, abs=1e-4)
-    assert blur(torch.ones(1, 1, 4, 4)).shape == (1, 1, 4, 4)  # smaller than the kernel

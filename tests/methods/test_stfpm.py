@@ -26,16 +26,16 @@ def begun(backbone="resnet18"):
 
 
 def test_the_distance_is_that_of_unit_vectors():
-    a, b = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
-    unit = [torch.nn.functional.normalize(x.double()) for x in (a, b)]
+    a, b, scale = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4), torch.rand(5) + 0.5
+    unit = [torch.nn.functional.normalize(x.double()) for x in (a, b * scale.view(1, 5, 1, 1))]
     expected = 0.5 * (unit[0] - unit[1]).square().sum(1)
-    assert torch.allclose(half_squared_distance(a, b).double(), expected, atol=1e-5)
+    assert torch.allclose(half_squared_distance(a, b, scale).double(), expected, atol=1e-5)
 
 
 def test_vectors_of_zeros_are_at_no_distance_from_each_other():
     zero, one = torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
-    assert half_squared_distance(zero, zero).abs().max() == 0
-    assert torch.allclose(half_squared_distance(zero, one), torch.full((1, 2, 2), 0.5))
+    assert half_squared_distance(zero, zero, torch.ones(zero.shape[1])).abs().max() == 0
+    assert torch.allclose(half_squared_distance(zero, one, torch.ones(zero.shape[1])), torch.full((1, 2, 2), 0.5))
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -56,17 +56,19 @@ def test_the_loss_falls_and_the_teacher_stays(backbone):
     assert all(torch.equal(before[name], value) for name, value in method.teacher.state_dict().items())
 
 
-def test_the_map_is_the_geometric_mean_of_the_levels():
+def test_the_map_is_the_geometric_mean_of_the_levels_at_the_finest_grid():
     method = begun().eval()
     batch = images(2, seed=5)
     with torch.no_grad():
         levels = method._distances(batch, method.frozen_features(batch))
         product = torch.ones(())
         for level in levels:
-            product = product * torch.nn.functional.interpolate(level[:, None], size=(64, 64), mode="bilinear")
-        expected = method.blur(product ** (1 / 3))[:, 0]
+            size = levels[0].shape[1:]
+            product = product * torch.nn.functional.interpolate(level[:, None], size=size, mode="bilinear")
+        root = torch.nn.functional.interpolate(product ** (1 / 3), size=(64, 64), mode="bilinear")
+        expected = method.blur(root[:, 0])
         anomaly_map, score = method(batch)
-    assert len(levels) == 3 and torch.allclose(anomaly_map, expected)
+    assert len(levels) == 3 and torch.allclose(anomaly_map, expected, atol=1e-6)
     assert torch.equal(score, anomaly_map.amax((1, 2)))
 
 
