@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgeleather.bundle import Bundle
 from edgeleather.dataset.reading import Dataset, Sample
-from edgeleather.engines.engine import Engine
+from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.golden import replay
 from edgeleather.manifest import Manifest
 from edgeleather.metrics.scores import image_auroc, image_f1
 from edgeleather.scoring import score_samples, unseen_samples
@@ -63,6 +65,16 @@ def reportable_samples(dataset: Dataset, manifest: Manifest) -> tuple[list[Sampl
             f"{dataset.root}: training or a threshold has seen every test picture; none is left to report on."
         )
     return kept, left_out
+
+
+def answering_graph(bundle: Bundle, precision: str, threads: int | None) -> str:
+    """The graph of a precision that `inspect` would take in ONNX Runtime: the first that gives its recorded answer here."""
+    graphs = bundle.graphs(precision)
+    for graph in graphs[:-1]:
+        with closing(load_engine("onnxruntime", bundle.folder / graph, precision, threads)) as engine:
+            if replay(bundle, engine, graph, frames=1).passed:
+                return graph
+    return graphs[-1]
 
 
 def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: Dataset) -> Evaluation:

@@ -6,21 +6,19 @@ import itertools
 import json
 import sys
 import time
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeleather.benchmarks.evaluation import evaluate, reportable_samples
+from edgeleather.benchmarks.evaluation import answering_graph, evaluate, reportable_samples
 from edgeleather.benchmarks.rounds import INTEGER_PEAK
 from edgeleather.bundle import Bundle, everything, read_bundle, without_original
 from edgeleather.dataset.reading import Dataset, read_dataset
 from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, read_built, signature_file
 from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.golden import replay
 from edgeleather.manifest import ORIGINAL_FOLDER
 from edgeleather.preprocess import prepare
 from edgeleather.run import WEIGHTS_FILE
@@ -99,23 +97,13 @@ def _load(bundle: Bundle, backend: str, precision: str, threads: int | None) -> 
             files[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"].size_bytes,
         )
     if backend == "onnxruntime":
-        graph = _answering(bundle, precision, threads)
+        graph = answering_graph(bundle, precision, threads)
         return load_engine(backend, bundle.folder / graph, precision, threads), graph, files[graph].size_bytes
     (graph,) = graphs_to_open(bundle, precision, backend)
     built = read_built(bundle, backend, precision)
     assert built is not None
     size_bytes = engine_file(signature_file(bundle.folder, backend, precision), built.file_sha256).stat().st_size
     return open_engine(bundle, graph, precision, None, backend), graph, size_bytes
-
-
-def _answering(bundle: Bundle, precision: str, threads: int | None) -> str:
-    """The graph that `inspect` would take: the first that gives its recorded answer here."""
-    graphs = bundle.graphs(precision)
-    for graph in graphs[:-1]:
-        with closing(load_engine("onnxruntime", bundle.folder / graph, precision, threads)) as engine:
-            if replay(bundle, engine, graph, frames=1).passed:
-                return graph
-    return graphs[-1]
 
 
 def main() -> None:

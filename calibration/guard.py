@@ -16,12 +16,16 @@ _MOST_RAISED = 0.5  # of the layers; beyond that there is nothing left that INT8
 
 @dataclass(frozen=True)
 class Budget:
-    """What a graph may cost against fp32 (see `Cost`); None sets no limit."""
+    """What a graph may cost against fp32 (see `Cost`); None sets no limit.
+
+    Where a limit is not `required`, what cannot be measured breaks none.
+    """
 
     max_flips: int | None = None
     max_auroc_drop: float | None = None
     max_map_error: float | None = None
     max_aupro_drop: float | None = None
+    required: bool = True
 
     def broken_by(self, cost: Cost) -> str:
         """Which limits a cost exceeds, in words; empty where it holds them all.
@@ -35,7 +39,7 @@ class Budget:
             (self.max_auroc_drop, cost.auroc_drop, "--max-auroc-drop"),
             (self.max_aupro_drop, cost.aupro_drop, "--max-aupro-drop"),
         ):
-            if limit is not None and drop is None and self != DEFAULT_BUDGET:
+            if limit is not None and drop is None and self.required:
                 raise EdgeLeatherError(
                     f"{option} cannot be measured on this bundle's validation pictures (of frames of several tiles no synthetic "
                     "defect has a mask). Use --max-map-error or --max-flips."
@@ -53,7 +57,7 @@ class Budget:
 
 
 # What `teach` and `calibrate` hold where the user sets no limit; AUROC and AUPRO where they can be measured.
-DEFAULT_BUDGET = Budget(max_map_error=0.005, max_auroc_drop=0.01, max_aupro_drop=0.01)
+DEFAULT_BUDGET = Budget(max_map_error=0.005, max_auroc_drop=0.01, max_aupro_drop=0.01, required=False)
 
 
 class BudgetError(EdgeLeatherError):

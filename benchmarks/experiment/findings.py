@@ -52,18 +52,23 @@ def _advice(rows: Sequence[dict[str, Any]], names: dict[str, str]) -> list[str]:
         own = [
             row for row in rows if row["trained_on"] == row["tested_on"] == leather and row["image_auroc"] is not None
         ]
-        ranked = sorted(own, key=lambda row: -row["image_auroc"])
-        places = [place for place, row in enumerate(ranked, start=1) if row["method"] == method]
-        if places:
-            best = f"{ranked[0]['method']} at {percent(ranked[0]['image_auroc'])} %"
-            place = (
-                f"the first of {len(ranked)}"
-                if places[0] == 1
-                else f"number {places[0]} of {len(ranked)}, the first is {best}"
+        mine = [row["image_auroc"] for row in own if row["method"] == method]
+        if mine:
+            best = max(row["image_auroc"] for row in own)
+            leaders = [row["method"] for row in own if row["image_auroc"] == best]
+            place = 1 + sum(row["image_auroc"] > mine[0] for row in own)
+            shared = (
+                f"first, with {', '.join(name for name in leaders if name != method)}"
+                if len(leaders) > 1
+                else "the first"
             )
-            verdict = "confirmed" if places[0] == 1 else "not confirmed"
+            told = shared if place == 1 else f"number {place}; the first is {', '.join(leaders)} at {percent(best)} %"
+            verdict = (
+                "not confirmed" if place > 1 else "confirmed" if len(leaders) == 1 else "neither confirmed nor refuted"
+            )
             sentences.append(
-                f"The paper's advice for {case}, {method}, is {verdict} on {names[leather]}: by image AUROC it is {place}."
+                f"The paper's advice for {case}, {method}, is {verdict} on {names[leather]}: of {len(own)} methods it is by "
+                f"image AUROC {told}."
             )
     return sentences
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from edgeleather.backbones.loading import build_backbone
 from edgeleather.dataset.reading import Dataset, mask_name, read_dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
 from edgeleather.methods.table import METHODS
+from edgeleather.records import read_record
 
 LEATHERS = ("first", "second")
 IMAGE_SIDE_PX = 256  # section 3.4
@@ -82,6 +85,10 @@ def prepare_folder(settings: ExperimentSettings, out: Path) -> None:
     Raises:
         EdgeLeatherError: a data set cannot be used, or `out` holds an experiment of other settings.
     """
+    if settings.backbone is not None:
+        build_backbone(settings.backbone, ())
+    if settings.weights not in ("imagenet", "random") and not Path(settings.weights).is_file():
+        raise EdgeLeatherError(f"expected weights imagenet, random or a file, got {settings.weights}.")
     for folder in (settings.first, settings.second):
         read_dataset(Path(folder), needs="train")
         read_dataset(Path(folder), needs="test")
@@ -89,7 +96,7 @@ def prepare_folder(settings: ExperimentSettings, out: Path) -> None:
     file = out / "settings.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if file.exists() and file.read_bytes() != plan:
+        if file.exists() and _same_but_threads(file) != replace(settings, threads=0):
             raise EdgeLeatherError(f"{out} holds an experiment of other settings. Choose another --out, or delete it.")
         if not file.exists() and any(out.iterdir()):
             raise EdgeLeatherError(
@@ -100,6 +107,11 @@ def prepare_folder(settings: ExperimentSettings, out: Path) -> None:
             _join(settings, out / "both")
     except OSError as error:
         raise EdgeLeatherError(cannot_write(out, error)) from error
+
+
+def _same_but_threads(file: Path) -> ExperimentSettings:
+    """The settings of the experiment that is here; how many threads a trial took is no part of what it found."""
+    return replace(read_record(ExperimentSettings, file, "Choose another --out."), threads=0)
 
 
 def _join(settings: ExperimentSettings, folder: Path) -> None:
@@ -114,9 +126,9 @@ def _join(settings: ExperimentSettings, folder: Path) -> None:
             link.symlink_to(target.resolve())
             if group is not None:
                 rows.append((f"{place}/{prefix}-{file}", f"{prefix}/{group}"))
-    with (folder / "groups.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([("file", "group"), *rows])
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([("file", "group"), *rows])
+    write_atomically(folder / "groups.csv", stream.getvalue().encode())
 
 
 def _files(dataset: Dataset) -> Iterator[tuple[Path, str, str | None]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from edgeleather.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
+from edgeleather.arrays import AnyArray, BoolArray, Float32Array, Float64Array, UInt8Array
 from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.dataset.splitting import split_test
 from edgeleather.engines.engine import Engine
@@ -22,7 +22,7 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.inference import infer_prepared
 from edgeleather.metrics.pixels import PixelCounts
 from edgeleather.metrics.scores import best_image_f1_threshold, image_auroc, image_f1
-from edgeleather.preprocess import InputMode, prepare, resize_mask
+from edgeleather.preprocess import InputMode, Prepared, prepare, resize_mask
 
 _RESAMPLES = 200
 _BORDER_SHARE = 0.05  # of a side, that the cleared AUROC leaves out on each
@@ -66,6 +66,7 @@ class Metrics:
     iou_t2_defective: float
     image_auroc_cleared: float | None
     pixel_auroc_cleared: float | None
+    image_auroc_same_scale: float | None
     image_auroc_interval: tuple[float, float] | None
     iou_t2_interval: tuple[float, float]
     f1_t3_interval: tuple[float, float]
@@ -80,8 +81,10 @@ class Metrics:
     engine_median_ms: float
 
 
-def score_maps(engine: Engine, samples: Sequence[Sample], mode: InputMode) -> ScoredMaps:
+def score_maps(engine: Engine, samples: Sequence[Sample], mode: InputMode, through_px: int | None = None) -> ScoredMaps:
     """Run pictures one by one, reading and resizing each, as the paper's "inference time" counts it.
+
+    With `through_px` each is first made so small that its shorter side has that many pixels: so no sharpness tells them apart.
 
     Raises:
         EdgeLeatherError: a picture or mask cannot be used; its name is in the message.
@@ -92,7 +95,7 @@ def score_maps(engine: Engine, samples: Sequence[Sample], mode: InputMode) -> Sc
         try:
             started = time.perf_counter()
             image = sample.read()
-            prepared = prepare(image, mode)
+            prepared = prepare(image if through_px is None else _shrunk(image, through_px), mode)
             ready = time.perf_counter()
             found = infer_prepared(engine, prepared)
             done = time.perf_counter()
@@ -101,10 +104,27 @@ def score_maps(engine: Engine, samples: Sequence[Sample], mode: InputMode) -> Sc
         seconds += done - started
         engine_ms.append(1e3 * (done - ready))
         maps.append(found.anomaly_map)
-        masks.append(resize_mask(sample.read_mask((image.shape[0], image.shape[1])), prepared))
+        masks.append(_mask(sample, (image.shape[0], image.shape[1]), prepared))
         grey = cv2.cvtColor(prepared.images[0], cv2.COLOR_RGB2GRAY)
         sharpness.append(float(cv2.Laplacian(grey, cv2.CV_32F).var()))
     return ScoredMaps(tuple(samples), tuple(maps), tuple(masks), np.array(sharpness), np.array(engine_ms), seconds)
+
+
+def smallest_side(samples: Sequence[Sample]) -> int | None:
+    """The shorter side in pixels of the smallest picture; None where all are of one size, and so at one scale."""
+    sides = {min(sample.read().shape[:2]) for sample in samples}
+    return min(sides) if len(sides) > 1 else None
+
+
+def _shrunk(image: AnyArray, side_px: int) -> AnyArray:
+    scale = side_px / min(image.shape[:2])
+    size = [max(1, round(n * scale)) for n in image.shape[1::-1]]
+    return image if scale >= 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _mask(sample: Sample, frame_hw: tuple[int, int], prepared: Prepared) -> UInt8Array:
+    """The ground truth at the map's size, whatever size the picture was run at."""
+    return resize_mask(sample.read_mask(frame_hw), replace(prepared, frame_box_xywh=(0, 0, frame_hw[1], frame_hw[0])))
 
 
 def split_scored(dataset: Dataset, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -123,8 +143,8 @@ def split_scored(dataset: Dataset, seed: int) -> tuple[list[Sample], list[Sample
     return fitted, [sample for sample in dataset.test if sample.name not in names]
 
 
-def measure(fitted: ScoredMaps, scored: ScoredMaps, t1: float, seed: int) -> Metrics:
-    """All columns of a row."""
+def measure(fitted: ScoredMaps, scored: ScoredMaps, at_one_scale: ScoredMaps | None, t1: float, seed: int) -> Metrics:
+    """All columns of a row; `at_one_scale` are the scored pictures at one scale, None where they are at one anyway."""
     t2 = _pixels(fitted).curve().best_f1_threshold()
     t3 = best_image_f1_threshold(fitted.scores, fitted.defective)
     curve = _pixels(scored).curve()
@@ -146,6 +166,7 @@ def measure(fitted: ScoredMaps, scored: ScoredMaps, t1: float, seed: int) -> Met
         iou_t1_defective=only.iou_at(t1),
         iou_t2_defective=only.iou_at(t2),
         image_auroc_cleared=image_auroc(np.array([m.max() for m in cleared_maps]), scored.defective),
+        image_auroc_same_scale=image_auroc((at_one_scale or scored).scores, scored.defective),
         pixel_auroc_cleared=cleared.curve().auroc(),
         image_auroc_interval=_resampled_auroc(scored, rng),
         iou_t2_interval=t2_interval,

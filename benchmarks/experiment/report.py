@@ -33,7 +33,7 @@ def run_experiment(settings: ExperimentSettings, out: Path, workers: int) -> dic
     todo = trials(settings)
     prepare_folder(settings, out)
     results = run_trials(settings, todo, out, workers)
-    report = assemble(settings, results)
+    report = assemble(settings, results, workers)
     pictures = _pictures(settings, todo, out)
     for name, content in pictures.items():
         write_atomically(out / name, content)
@@ -44,7 +44,7 @@ def run_experiment(settings: ExperimentSettings, out: Path, workers: int) -> dic
     return report
 
 
-def assemble(settings: ExperimentSettings, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def assemble(settings: ExperimentSettings, results: Sequence[dict[str, Any]], workers: int) -> dict[str, Any]:
     """Everything that the page shows, as one record."""
     names = {"first": Path(settings.first).name, "second": Path(settings.second).name, "both": "both leathers"}
     rows = tables.flat_rows(results)
@@ -53,7 +53,9 @@ def assemble(settings: ExperimentSettings, results: Sequence[dict[str, Any]]) ->
         "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "edgeleather": __version__,
         "machine": {"cpu": cpu_name(), "usable_cores": usable_cores(), "python": platform.python_version()},
-        "settings": asdict(settings) | {"first": names["first"], "second": names["second"]},
+        "settings": asdict(settings)
+        | {"first": names["first"], "second": names["second"], "weights": Path(settings.weights).name},
+        "workers": workers,
         "names": names,
         "trials": [_trial_record(result) for result in results],
         "rows": rows,
@@ -88,7 +90,7 @@ def markdown(report: dict[str, Any], pictures: dict[str, bytes]) -> str:
     blocks += [["## Table 4: complexity"], tables.complexity_table(rows, names)]
     blocks.append([
         "Seconds and FPS are the paper's measure: reading, resizing and inferring the whole test set, one picture at a time; the "
-        "engine alone is ONNX Runtime's median."
+        f"engine alone is ONNX Runtime's median. {_others_ran(report['workers'])}"
     ])  # fmt: skip
     blocks += [["## Table 1: the methods' own papers, on MVTec leather"], tables.paper_first_table()]
     for name in pictures:
@@ -111,13 +113,20 @@ _TITLES = {
 }
 
 
+def _others_ran(workers: int) -> str:
+    return (
+        "No other trial ran at the time." if workers == 1 else f"Up to {workers - 1} other trials ran at the same time."
+    )
+
+
 def _what_differs(report: dict[str, Any]) -> str:
     settings = report["settings"]
     backbones = ", ".join(sorted({trial["backbone"] for trial in report["trials"]} - {"none"})) or "none"
+    backbone = "" if backbones == "resnet18" else f"backbone {backbones} instead of ResNet18, "
     first, second = report["names"]["first"], report["names"]["second"]
     return (
-        f"These are not the paper's figures: other pixels ({first} and {second} as they lie here), backbone {backbones} instead "
-        f"of ResNet18, preset {settings['preset']}, budget {settings['budget']}, on {report['machine']['cpu']} with "
+        f"These are not the paper's figures: other pixels ({first} and {second} as they lie here), {backbone}weights "
+        f"{settings['weights']}, preset {settings['preset']}, budget {settings['budget']}, on {report['machine']['cpu']} with "
         f"{settings['threads']} threads instead of a GTX 1080 Ti."
     )
 
@@ -128,7 +137,9 @@ def _how(report: dict[str, Any]) -> list[str]:
     options += (
         f" --experiments {','.join(map(str, settings['experiments']))} --precision {','.join(settings['precisions'])}"
     )
-    options += f" --preset {settings['preset']} --budget {settings['budget']} --seed {settings['seed']}"
+    options += f" --preset {settings['preset']} --budget {settings['budget']} --weights {settings['weights']}"
+    options += f" --backbone {settings['backbone']}" if settings["backbone"] else ""
+    options += f" --seed {settings['seed']} --workers {report['workers']} --out OUT"
     return [
         f"Made by `edgeleather experiment {options}` (EdgeLeather {report['edgeleather']}, {report['created_at']})."
     ]

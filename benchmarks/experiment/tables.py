@@ -14,6 +14,7 @@ COLUMNS = (
 BETTER = (
     ("aupro", "AUPRO"), ("iou_t1_defective", "IoU T1, defective only"), ("iou_t2_defective", "IoU T2, defective only"),
     ("pixel_auroc_cleared", "AUROC, border left out"), ("image_auroc_cleared", "image AUROC, border left out"),
+    ("image_auroc_same_scale", "image AUROC, pictures at one scale"),
 )  # fmt: skip
 INTERVALS = (
     ("image_auroc_interval", "image AUROC, 95 %"), ("iou_t2_interval", "IoU T2, 95 %"), ("f1_t3_interval", "F1 T3, 95 %")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sys
+import threading
 import time
 from contextlib import closing
 from dataclasses import asdict
@@ -12,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeleather.benchmarks.evaluation import answering_graph
 from edgeleather.benchmarks.experiment.plan import (
     IMAGE_SIDE_PX,
     QUICK_EPOCHS,
@@ -20,7 +24,7 @@ from edgeleather.benchmarks.experiment.plan import (
     data_folder,
     trials,
 )
-from edgeleather.benchmarks.experiment.protocol import measure, score_maps, split_scored
+from edgeleather.benchmarks.experiment.protocol import measure, score_maps, smallest_side, split_scored
 from edgeleather.bundle import Bundle, read_bundle
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
@@ -30,6 +34,7 @@ from edgeleather.records import read_record
 
 RESULT_FILE = "result.json"
 ERROR_FILE = "error.txt"
+_LOCK_SECONDS = 10.0
 
 
 def trial_folder(out: Path, trial: Trial) -> Path:
@@ -46,6 +51,8 @@ def run_trial(settings: ExperimentSettings, trial: Trial, out: Path) -> None:
     folder = trial_folder(out, trial)
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
+    # Held until the process ends: a trial whose parent was killed must not have a second one write beside it.
+    lock = _locked(folder)
     bundle = _bundle(settings, trial, out, folder)
     rows = [
         _row(settings, trial, out, bundle, precision, tested_on)
@@ -66,6 +73,31 @@ def run_trial(settings: ExperimentSettings, trial: Trial, out: Path) -> None:
         "rows": rows,
     }
     write_atomically(folder / RESULT_FILE, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """The folder's lock; a process that an earlier command left ends within a second of it, and is waited for."""
+    descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError as error:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise EdgeLeatherError(
+                    f"{folder.name} is being run by another process. Wait for it, or end it."
+                ) from error
+            time.sleep(0.2)
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone: killed, it could not say so."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _bundle(settings: ExperimentSettings, trial: Trial, out: Path, folder: Path) -> Bundle:
@@ -124,13 +156,15 @@ def _row(
     settings: ExperimentSettings, trial: Trial, out: Path, bundle: Bundle, precision: str, tested_on: str
 ) -> dict[str, Any]:
     """A row of a table; the first precision's also leaves the map for figures 3 and 4."""
-    graph = bundle.graph(precision)
+    graph = answering_graph(bundle, precision, settings.threads)
     dataset = read_dataset(data_folder(settings, out, tested_on), needs="test")
     fitted, rest = split_scored(dataset, settings.seed)
     with closing(load_engine("onnxruntime", bundle.folder / graph, precision, settings.threads)) as engine:
         mode = bundle.manifest.input_mode
         scored_fit, scored = score_maps(engine, fitted, mode), score_maps(engine, rest, mode)
-    metrics = measure(scored_fit, scored, bundle.thresholds_of(graph).t1_pixel.value, settings.seed)
+        same = smallest_side(rest)
+        at_one_scale = score_maps(engine, rest, mode, same) if same else None
+    metrics = measure(scored_fit, scored, at_one_scale, bundle.thresholds_of(graph).t1_pixel.value, settings.seed)
     if precision == settings.precisions[0] and tested_on == trial.trained_on:
         shown = next(index for index, sample in enumerate(scored.samples) if not sample.is_good)
         path = trial_folder(out, trial) / f"map-{tested_on}.npz"
@@ -141,6 +175,7 @@ def _row(
     return {
         "tested_on": tested_on,
         "precision": precision,
+        "graph": graph,
         "size_mb": bundle.manifest.files[graph].size_bytes / 1e6,
         **asdict(metrics),
         "scores": [[sample.name, not sample.is_good, float(score)] for sample, score in scores],
@@ -150,6 +185,7 @@ def _row(
 def main() -> None:
     """Run the trial of this name; what a user can mend is left in the trial's error.txt, exit code 1."""
     out, name = Path(sys.argv[1]), sys.argv[2]
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     settings = read_record(ExperimentSettings, out / "settings.json", "Start the experiment again.")
     (trial,) = (one for one in trials(settings) if one.name == name)
     try:

@@ -45,13 +45,9 @@ def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSetti
         cuda_driver()
     logger = collecting_logger(trt)
     try:
-        return _built(library, trt, logger, graph, engine, settings)
+        builder = trt.Builder(logger)
     except (TypeError, RuntimeError) as error:  # what the bindings make of a failure inside the library
         raise _refusal(library, f"its bindings say: {error}", logger) from error
-
-
-def _built(library: Library, trt: Any, logger: Any, graph: Path, engine: Path, settings: BuildSettings) -> Built:
-    builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     _parse(library, trt, network, logger, graph)
     config = builder.create_builder_config()
@@ -64,7 +60,7 @@ def _built(library: Library, trt: Any, logger: Any, graph: Path, engine: Path, s
     cache_file = engine.parent.parent / _TIMING_CACHE
     cache = None if library.is_rtx else _timing_cache(config, cache_file)
     with _progress(trt, config, f"building for {library.backend}"):
-        plan = builder.build_serialized_network(network, config)
+        plan = _plan(library, builder, network, config, logger)
     if plan is None:
         raise _refusal(library, f"it builds no engine of {graph.name}", logger)
     write_atomically(engine, bytes(plan))
@@ -84,6 +80,13 @@ def _built(library: Library, trt: Any, logger: Any, graph: Path, engine: Path, s
         },
         notes=() if layers else (note,),
     )
+
+
+def _plan(library: Library, builder: Any, network: Any, config: Any, logger: Any) -> Any:
+    try:
+        return builder.build_serialized_network(network, config)
+    except (TypeError, RuntimeError) as error:
+        raise _refusal(library, f"its bindings say: {error}", logger) from error
 
 
 def _parse(library: Library, trt: Any, network: Any, logger: Any, graph: Path) -> None:
@@ -193,7 +196,7 @@ def _noted_interruption() -> Iterator[threading.Event]:
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def _refusal(library: Library, what: str, logger: Any) -> EdgeLeatherError:
