@@ -115,7 +115,10 @@ def test_nothing_inferred_exits_with_1(bundle, tmp_path):
         (["inspect", "{bundle}", "--source", "{good}", "--jsonl", "{absent}/x"], "cannot write"),
         (["inspect", "{bundle}", "--source", "{good}", "--save-defects", "{good}"], "cannot write"),
         (["dataset", "check", "{absent}"], "expected a dataset folder"),
-        (["train", "{data}", "--method", "magic", "--out", "{absent}"], "expected a method of cflow, draem, memory-bank"),
+        (
+            ["train", "{data}", "--method", "magic", "--out", "{absent}"],
+            "expected a method of cflow, draem, memory-bank",
+        ),
         (
             ["train", "{data}", "--method", "memory-bank", "--backbone", "vgg", "--out", "{absent}"],
             "expected a backbone",
