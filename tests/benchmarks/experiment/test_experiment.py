@@ -285,7 +285,7 @@ def test_a_trial_that_fails_names_itself_and_keeps_the_others(leathers, tmp_path
 def test_trials_are_those_that_the_experiments_need():
     def plan(*experiments):
         return trials(
-            ExperimentSettings("a", "b", ("stfpm",), experiments, ("fp32",), "edge", "quick", None, "x", 0, 1)
+            ExperimentSettings("a", "b", ("stfpm",), experiments, ("fp32",), "edge", "quick", None, "imagenet", 0, 1)
         )
 
     assert [(t.trained_on, t.tested_on) for t in plan(1)] == [("first", ("first",)), ("second", ("second",))]
@@ -295,7 +295,17 @@ def test_trials_are_those_that_the_experiments_need():
 
 def test_the_joined_leather_keeps_photographs_apart(leathers, tmp_path):
     settings = ExperimentSettings(
-        str(leathers / "one"), str(leathers / "many"), ("stfpm",), (3,), ("fp32",), "edge", "quick", None, "x", 0, 1
+        str(leathers / "one"),
+        str(leathers / "many"),
+        ("stfpm",),
+        (3,),
+        ("fp32",),
+        "edge",
+        "quick",
+        None,
+        "imagenet",
+        0,
+        1,
     )
     prepare_folder(settings, tmp_path / "out")
     both, parts = read_dataset(tmp_path / "out/both", needs="train"), [
@@ -305,7 +315,7 @@ def test_the_joined_leather_keeps_photographs_apart(leathers, tmp_path):
     assert len({s.group for s in both.train_good}) == sum(len({s.group for s in part.train_good}) for part in parts)
     assert all(sample.read_mask((64, 64)).any() for sample in both.test if not sample.is_good)
     with pytest.raises(EdgeLeatherError, match="expected methods of"):
-        trials(ExperimentSettings("a", "b", ("magic",), (1,), ("fp32",), "edge", "quick", None, "x", 0, 1))
+        trials(ExperimentSettings("a", "b", ("magic",), (1,), ("fp32",), "edge", "quick", None, "imagenet", 0, 1))
 
 
 def test_the_papers_tables_are_whole():
