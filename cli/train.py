@@ -67,8 +67,6 @@ def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
         raise EdgeLeatherError(f"{training.method} has no backbone to fill: leave --weights away.")
     if preset.width is None and training.width is not None:
         raise EdgeLeatherError(f"{training.method} has no networks whose width can be chosen: leave --width away.")
-    if training.textures and not method_class(training.method).takes_textures:
-        raise EdgeLeatherError(f"{training.method} pastes no textures: leave --textures away.")
     pictures = read_dataset(dataset, needs="train")
     kind: Literal["resize", "tiles"] = "tiles" if training.input_kind == "tiles" else "resize"
     fit = fit_of(training.fit, training.input_kind) or "exact"

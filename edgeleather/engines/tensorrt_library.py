@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, packages_distributions
+from importlib.metadata import packages_distributions
 from typing import Any
 
 from edgeleather.errors import EdgeLeatherError, MissingPartError
@@ -46,11 +46,7 @@ def imported(library: Library) -> Any:
 
 def driver_floor(library: Library) -> str | None:
     """The oldest GPU driver that the installed library works with, by the CUDA version in its package's name."""
-    try:
-        names = packages_distributions().get(library.module, [])
-    except PackageNotFoundError:
-        return None
-    for name in names:
+    for name in packages_distributions().get(library.module, []):
         for cuda, driver in _DRIVER_FLOORS.items():
             if f"cu{cuda}" in name:
                 return f"{driver} (CUDA {cuda})"

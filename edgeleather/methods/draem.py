@@ -53,7 +53,6 @@ class Draem(Method):
         "discriminative.up",
     )
     steps_per_batch: ClassVar = 4
-    takes_textures: ClassVar = True
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int], width: int = _ORIGINAL_WIDTH) -> None:
         super().__init__(backbone, image_size_hw)

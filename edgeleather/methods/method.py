@@ -42,7 +42,6 @@ class Method(nn.Module, ABC):
 
     steps_per_batch: ClassVar[int] = 1  # of the optimiser, for a method that draws a part of each batch
     networks: ClassVar[tuple[str, ...]]  # submodules whose layers INT8 may quantise; everything else stays float
-    takes_textures: ClassVar[bool] = False  # to paste on good pictures in training
 
     presets: ClassVar[Mapping[str, Preset]]  # "edge", the default, and "paper": Soares et al. 2023, section 3.4
 
@@ -69,8 +68,12 @@ class Method(nn.Module, ABC):
         return []
 
     def take_textures(self, folder: Path) -> None:
-        """Paste the textures of a user's folder in training, where the method `takes_textures`."""
-        raise NotImplementedError
+        """Paste the textures of a user's folder in training.
+
+        Raises:
+            EdgeLeatherError: this method pastes none, or the folder cannot be used.
+        """
+        raise EdgeLeatherError("this method pastes no textures: leave --textures away.")
 
     def begin(self, batches: Iterable[tuple[Tensor, list[Tensor]]]) -> None:
         """Called before the first epoch with all training images and their frozen features."""

@@ -71,3 +71,6 @@ def test_a_users_textures_are_used_and_only_their_folders_name_is_kept(dataset_f
     assert any(not torch.equal(states[0][key], states[1][key]) for key in states[0])
     with pytest.raises(EdgeLeatherError, match="expected a folder of texture pictures"):
         train(dataset, settings(**chosen, textures=str(tmp_path / "absent")), tmp_path / "third")
+    with pytest.raises(EdgeLeatherError, match="pastes no textures: leave --textures away"):
+        train(dataset, settings(textures=str(folder)), tmp_path / "third")
+    assert not (tmp_path / "third").exists()
