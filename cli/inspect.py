@@ -6,14 +6,17 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgeleather.bundle import for_inspection, read_bundle, without_original
 from edgeleather.cli.options import (
     FiniteFloat,
+    absolute_path,
     as_json_option,
     bundle_argument,
     false_alarm_rate_option,
@@ -25,11 +28,16 @@ from edgeleather.cli.options import (
 )
 from edgeleather.engines.built import read_choice
 from edgeleather.engines.engine import ENGINES, PRECISIONS
+from edgeleather.runtime.alarms import AlarmRules
+from edgeleather.runtime.frame import FrameSource
 from edgeleather.runtime.inspector import Inspector, InspectorSettings
-from edgeleather.runtime.live import DEFAULT_RECONNECT_SECONDS
+from edgeleather.runtime.journal import Journal, StoreSettings
+from edgeleather.runtime.live import DEFAULT_RECONNECT_SECONDS, DEFAULT_STALL_SECONDS, Patience, State
 from edgeleather.runtime.loop import Summary, run_loop
 from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Sink, Stop, TerminalSink
 from edgeleather.runtime.sources import open_source
+from edgeleather.runtime.store import only_writer
+from edgeleather.runtime.watched import WatchFrom
 
 
 @click.command(
@@ -39,8 +47,8 @@ from edgeleather.runtime.sources import open_source
 @click.option(
     "--source",
     required=True,
-    help="A picture, a folder, a quoted pattern or a video file; or a camera (its number or device) or an RTSP or HTTP "
-    "address, of which frames that come too fast are dropped.",
+    help="A picture, a folder, a quoted pattern or a video file; or a camera (its number or device), an RTSP or HTTP "
+    "address or gstreamer:PIPELINE, of which frames that come too fast are dropped.",
 )
 @click.option(
     "--reconnect-for",
@@ -49,6 +57,20 @@ from edgeleather.runtime.sources import open_source
     show_default=True,
     metavar="SECONDS",
     help="How long a camera or stream that was lost is looked for.",
+)
+@click.option(
+    "--stall-after",
+    type=FiniteFloat(0.1),
+    default=DEFAULT_STALL_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="When a camera or stream that is connected but silent counts as lost.",
+)
+@click.option(
+    "--watch",
+    type=click.Choice(["new", "all"]),
+    default=None,
+    help="Go on with the pictures that come into the folder: new ones only, or all that are there first.",
 )
 @click.option(
     "--precision",
@@ -79,6 +101,14 @@ from edgeleather.runtime.sources import open_source
     default=None,
     help="Folder for an overlay picture a defective frame.",
 )
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    callback=absolute_path,
+    default=None,
+    help="Folder of the local store: a row a verdict, and pictures of defects. Read it with: edgeleather events",
+)
+@click.option("--article", default=None, help="What is inspected; the store keeps it with every row.")
 @false_alarm_rate_option
 @click.option(
     "--white-level", type=click.IntRange(1, 65535), default=None, help="16-bit pixels: the value that is white."
@@ -91,6 +121,8 @@ def inspect(
     bundle: Path,
     source: str,
     reconnect_for: float,
+    stall_after: float,
+    watch: WatchFrom | None,
     precision: str | None,
     backend: str | None,
     trust_engine: Path | None,
@@ -98,6 +130,8 @@ def inspect(
     fit: str | None,
     jsonl: Path | None,
     save_defects: Path | None,
+    store: Path | None,
+    article: str | None,
     false_alarm_rate: float | None,
     white_level: int | None,
     threads: int | None,
@@ -111,11 +145,11 @@ def inspect(
     """
     if trust_engine and (precision or backend):
         raise click.UsageError("--trust-engine says by itself which precision and backend it is of.")
-    choice = None if precision or backend or trust_engine else read_choice(read_bundle(bundle, lambda _: ()))
-    precision, backend = (choice.precision, choice.backend) if choice else (precision, backend or "onnxruntime")
+    if article and not store:
+        raise click.UsageError("--article is what --store records.")
     settings = InspectorSettings(
         precision=precision,
-        backend=backend,
+        backend=backend or "onnxruntime",
         trusted_engine=trust_engine,
         input_kind=input_kind,
         fit=fit_of(fit, input_kind),
@@ -123,32 +157,88 @@ def inspect(
         false_alarm_rate=false_alarm_rate,
         threads=threads,
     )
-    inspector = Inspector(
-        read_bundle(bundle, without_original if trust_engine else for_inspection(precision, backend)), settings
-    )
-    with contextlib.closing(inspector), stop_on_signals() as stop:
-        frames = open_source(source, stop, reconnect_for, lambda *state: click.echo(": ".join(state), err=True))
-        stream = sys.stderr if as_json else sys.stdout
-        chosen: list[Sink] = [] if quiet or stream is None else [TerminalSink(stream)]
-        chosen += [JsonLinesSink(jsonl)] if jsonl else []
-        chosen += [DefectPicturesSink(save_defects)] if save_defects else []
-        sinks = [QueuedSink(sink) for sink in chosen]
-        summary = run_loop(frames, inspector, sinks, stop)
+    inspector = open_inspector(bundle, settings, is_free=not (precision or backend or trust_engine))
+    with contextlib.closing(inspector), stop_on_signals() as stop, opened_journal(store, article, stop) as journal:
+        patience = Patience(reconnect_for, stall_after)
+        frames = open_source(source, stop, patience, say_state, watch)
+        sinks = local_sinks(quiet, as_json, jsonl, save_defects)
+        run_and_report(frames, inspector, sinks, stop, journal, as_json, fail_on_defect)
+
+
+def open_inspector(bundle: Path, settings: InspectorSettings, is_free: bool) -> Inspector:
+    """The inspector of a bundle; `is_free` leaves precision and backend to what `build --precision auto` chose here."""
+    choice = read_choice(read_bundle(bundle, lambda _: ())) if is_free else None
+    if choice:
+        settings = replace(settings, precision=choice.precision, backend=choice.backend)
+    files = without_original if settings.trusted_engine else for_inspection(settings.precision, settings.backend)
+    return Inspector(read_bundle(bundle, files), settings)
+
+
+@contextlib.contextmanager
+def opened_journal(store: Path | None, article: str | None, stop: Stop) -> Iterator[Journal | None]:
+    """The journal of `--store`, without sinks."""
+    if store is None:
+        yield None
+        return
+    with only_writer(store):
+        settings = StoreSettings(folder=str(store))
+        journal = Journal(store, settings, AlarmRules(), "inspect", article, tell=say)
+        try:
+            yield journal
+        finally:
+            journal.close(stop)
+
+
+def say(line: str) -> None:
+    """A line on standard error; who does not read it ends nothing."""
+    with contextlib.suppress(OSError):
+        click.echo(line, err=True)
+
+
+def say_state(state: State, detail: str) -> None:
+    """A live source's state on standard error."""
+    say(f"{state}: {detail}")
+
+
+def local_sinks(quiet: bool, as_json: bool, jsonl: Path | None, save_defects: Path | None) -> list[QueuedSink]:
+    """What a run writes on this machine."""
+    stream = sys.stderr if as_json else sys.stdout
+    chosen: list[Sink] = [] if quiet or stream is None else [TerminalSink(stream)]
+    chosen += [JsonLinesSink(jsonl)] if jsonl else []
+    chosen += [DefectPicturesSink(save_defects)] if save_defects else []
+    return [QueuedSink(sink) for sink in chosen]
+
+
+def run_and_report(
+    frames: FrameSource,
+    inspector: Inspector,
+    sinks: list[QueuedSink],
+    stop: Stop,
+    journal: Journal | None,
+    as_json: bool,
+    fail_on_defect: bool = False,
+    hide: Callable[[str], str] = lambda text: text,
+) -> None:
+    """The loop, then its summary and exit code; `hide` takes secrets out of what is shown."""
+    summary = run_loop(frames, inspector, sinks, stop, journal)
+    summary.source_error = summary.source_error and hide(summary.source_error)
     if any(sink.stuck for sink in sinks):
         # What held the sink may hold standard output or its lock too: two seconds for the summary, then out.
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
         signal.setitimer(signal.ITIMER_REAL, 2)
-        report(summary, sinks, inspector, as_json)
+        report(summary, sinks, inspector, journal, as_json)
         os._exit(1)
-    report(summary, sinks, inspector, as_json)
-    unwritten = any(sink.first_error for sink in sinks)
-    if summary.source_error or not summary.inferred or unwritten:
+    report(summary, sinks, inspector, journal, as_json)
+    unwritten = any(sink.first_error for sink in sinks) or summary.unrecorded
+    if summary.source_error or unwritten or not (summary.inferred or summary.stopped_by_signal):
         raise SystemExit(1)
     if fail_on_defect and summary.defects:
         raise SystemExit(3)
 
 
-def report(summary: Summary, sinks: list[QueuedSink], inspector: Inspector, as_json: bool) -> None:
+def report(
+    summary: Summary, sinks: list[QueuedSink], inspector: Inspector, journal: Journal | None, as_json: bool
+) -> None:
     """The summary on standard output, what went wrong on standard error."""
     if summary.source_error:
         click.echo(f"Error: {summary.source_error}", err=True)
@@ -158,14 +248,22 @@ def report(summary: Summary, sinks: list[QueuedSink], inspector: Inspector, as_j
     for sink in sinks:
         if sink.first_error:
             click.echo(f"Error: {sink.lost} records were not kept by {sink.name}: {sink.first_error}", err=True)
+    if summary.unrecorded:
+        click.echo(f"Error: {summary.unrecorded} verdicts were not recorded in the store.", err=True)
+    pictures = journal.pictures if journal else None
+    if pictures and pictures.skipped:
+        reason = pictures.first_error or "defects came faster than pictures are kept."
+        click.echo(f"{pictures.skipped} pictures of defects were not kept: {reason}", err=True)
     if as_json:
         unwritten = {sink.name: sink.lost for sink in sinks if sink.lost}
         verdicts = [{"tiles_per_frame": tiles} | vars(verdict) for tiles, verdict in inspector.verdicts.items()]
-        named = {
+        named: dict[str, Any] = {
             "precision": inspector.precision,
             "graph": inspector.graph,
             "backend": inspector.engine.signature.backend,
         }
+        if pictures:
+            named |= {"pictures_kept": pictures.kept, "pictures_skipped": pictures.skipped}
         print_json(vars(summary) | named | {"unwritten": unwritten, "verdicts": verdicts})
         return
     for tiles, verdict in inspector.verdicts.items():

@@ -22,9 +22,11 @@ COMMANDS = {
     "dataset": "edgeleather.cli.dataset:dataset",
     "demo": "edgeleather.cli.demo:demo",
     "doctor": "edgeleather.cli.doctor:doctor",
+    "events": "edgeleather.cli.events:events",
     "experiment": "edgeleather.cli.experiment:experiment",
     "export": "edgeleather.cli.export:export",
     "inspect": "edgeleather.cli.inspect:inspect",
+    "station": "edgeleather.cli.station:station",
     "teach": "edgeleather.cli.teach:teach",
     "train": "edgeleather.cli.train:train",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgeleather.errors import EdgeLeatherError
@@ -29,11 +30,20 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         EdgeLeatherError: the disk is full, read-only or the folder is not there; nothing half-written stays behind.
     """
+    write_stream_atomically(path, [content])
+
+
+def write_stream_atomically(path: Path, parts: Iterable[bytes]) -> None:
+    """The same for content that comes in parts.
+
+    Raises:
+        EdgeLeatherError: the disk is full, read-only or the folder is not there; nothing half-written stays behind.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         try:
             with partial.open("wb") as stream:
-                stream.write(content)
+                stream.writelines(parts)
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(path)

@@ -1,4 +1,8 @@
-"""Strict JSON records: a frozen dataclass is the schema, and unknown, missing or mistyped keys are errors."""
+"""Strict records, JSON or TOML: a frozen dataclass is the schema, and unknown, missing or mistyped keys are errors.
+
+A schema with `DEFAULTS_APPLY = True`, for what people write by hand, lets keys be left out that have a default; it may raise a
+ValueError in `__post_init__` for values that no type rules out.
+"""
 
 from __future__ import annotations
 
@@ -75,9 +79,16 @@ def _decode_dataclass(schema: type, value: Any, where: str) -> Any:
         decode(hints["schema"], value["schema"], _join(where, "schema"))
     if unknown := sorted(set(value) - set(fields)):
         raise ValueError(f"unknown key {_join(where, unknown[0])!r}; known are {', '.join(fields)}")
-    if missing := [name for name in fields if name not in value]:
+    default = dataclasses.MISSING
+    optional = [name for name, field in fields.items() if (field.default, field.default_factory) != (default, default)]
+    may_lack = optional if getattr(schema, "DEFAULTS_APPLY", False) else []
+    if missing := [name for name in fields if name not in value and name not in may_lack]:
         raise ValueError(f"key {_join(where, missing[0])!r} is missing")
-    return schema(**{name: decode(hints[name], value[name], _join(where, name)) for name in fields})
+    decoded = {name: decode(hints[name], value[name], _join(where, name)) for name in fields if name in value}
+    try:
+        return schema(**decoded)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}" if where else str(error)) from error
 
 
 def _decode_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from tests.tiny import make_bundle, make_dataset
 REPOSITORY = Path(__file__).parent.parent
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
 RTSP_PACKAGES = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -48,6 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "tensorrt_rtx": None if importlib.util.find_spec("tensorrt_rtx") else "needs the 'tensorrt-rtx' extra",
         "gpu": gpu_missing() if any(item.get_closest_marker("gpu") for item in items) else None,
         "browser": None if shutil.which("chromium") else "needs Debian's chromium",
+        "mosquitto": None if MOSQUITTO else "needs Debian's mosquitto",
         "camera": None if Path("/dev/video0").exists() else "no camera at /dev/video0",
         "tmpfs": None if os.name == "posix" and os.geteuid() == 0 else "mounting a tmpfs needs root",
     }
@@ -106,3 +110,31 @@ def hole_picture(dataset_folder: Path) -> Path:
 @pytest.fixture
 def noise_bgr() -> UInt8Array:
     return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+@contextlib.contextmanager
+def small_tmpfs(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if made.returncode:
+        pytest.skip(f"this system does not let us mount a tmpfs: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 64 KiB."""
+    with small_tmpfs(tmp_path / "small", "64k") as folder:
+        yield folder
+
+
+@pytest.fixture
+def small_disk_2mb(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs with room for a small store."""
+    with small_tmpfs(tmp_path / "small", "2m") as folder:
+        yield folder

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeleather.cli.main import COMMANDS, main
+from edgeleather.runtime.station import read_station
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
@@ -36,6 +37,14 @@ def test_every_option_of_the_readme_exists():
         for one in (command, *getattr(command, "commands", {}).values()):
             known |= {option for parameter in one.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert set(re.findall(r"(--[a-z][a-z-]+)", README)) - known - {"--help"} == set()
+
+
+def test_the_stations_file_is_read(tmp_path):
+    (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "line-3.toml").write_text(example)
+    station = read_station(tmp_path / "line-3.toml")
+    assert set(station.sink_settings()) == {"mes", "bus", "lamp", "log"}
+    assert station.alarm.of_frames == 3 and station.store.pictures.max_mb == 2000
 
 
 @pytest.mark.train

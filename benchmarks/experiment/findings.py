@@ -86,7 +86,8 @@ def _changes(rows: Sequence[dict[str, Any]], names: dict[str, str], kind: str) -
                 changes[method] = 100 * (changed - own)
         if changes:
             listed = ", ".join(
-                f"{method} {change:+.1f}" for method, change in sorted(changes.items(), key=lambda x: -x[1])
+                f"{method} {round(change, 1) + 0.0:+.1f}"
+                for method, change in sorted(changes.items(), key=lambda x: -x[1])
             )
             source = names[other] if trained == other else "both leathers"
             sentences.append(

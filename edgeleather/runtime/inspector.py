@@ -6,6 +6,7 @@ import contextlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import cv2
 
@@ -17,7 +18,7 @@ from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.golden import GoldenError, require_golden
 from edgeleather.inference import infer_prepared
 from edgeleather.preprocess import Fit, InputMode, prepare
-from edgeleather.runtime.decisions import Region, VerdictName, find_regions
+from edgeleather.runtime.decisions import DecisionRules, Region, VerdictName, area_percent, find_regions, within_polygon
 from edgeleather.runtime.frame import Frame
 from edgeleather.thresholds import Verdict
 
@@ -26,7 +27,8 @@ from edgeleather.thresholds import Verdict
 class Inspection:
     """The record of one frame. A frame that failed has one too, with `error` and no score.
 
-    `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels.
+    `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels. `small_regions` were
+    left out because the decision rules ask for larger ones. `unrecorded` says that the store could not take this record.
     """
 
     frame: int
@@ -42,6 +44,9 @@ class Inspection:
     image: AnyArray | None
     anomaly_map: Float32Array | None
     map_box_xywh: tuple[int, int, int, int] | None
+    small_regions: int = 0
+    alarm: Literal["raised", "cleared"] | None = None
+    unrecorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class InspectorSettings:
     white_level: int | None = None
     false_alarm_rate: float | None = None
     threads: int | None = None
+    rules: DecisionRules = DecisionRules()
 
 
 class Inspector:
@@ -82,6 +88,7 @@ class Inspector:
         self.thresholds = bundle.thresholds_of(self.graph)
         self._white_level = settings.white_level
         self._rate = settings.false_alarm_rate
+        self._rules = settings.rules
         self._verdicts: dict[int, Verdict] = {}
         if settings.fit and self.mode.kind == "tiles":
             raise EdgeLeatherError(f"--{settings.fit} is for --input resize; this bundle cuts frames into tiles.")
@@ -102,6 +109,9 @@ class Inspector:
             result = infer_prepared(self.engine, prepared)
             inferred = time.perf_counter()
             threshold = self.verdict_for(len(prepared.images)).value
+            anomaly_map, score = result.anomaly_map, result.score
+            if self._rules.region_of_interest_xy:
+                anomaly_map, score = within_polygon(anomaly_map, prepared, self._rules.region_of_interest_xy)
         except (EdgeLeatherError, cv2.error) as error:
             timings = _timings(frame, total=time.perf_counter() - started)
             return Inspection(
@@ -110,15 +120,17 @@ class Inspector:
             )  # fmt: skip
         verdict: VerdictName = "good"
         regions: tuple[Region, ...] = ()
-        percent = 0.0
-        if result.score > threshold:
-            verdict = "defect"
-            regions, percent = find_regions(result.anomaly_map, prepared, threshold, self.pixel_threshold)
+        percent, small = 0.0, 0
+        if score > threshold:
+            found = self._rules.measured(find_regions(anomaly_map, prepared, threshold, self.pixel_threshold))
+            regions = tuple(region for region in found if self._rules.is_large_enough(region))
+            percent, small = area_percent(regions, prepared), len(found) - len(regions)
+            verdict = "defect" if regions else "good"
         done = time.perf_counter()
         timings = _timings(frame, ready - started, inferred - ready, done - inferred, done - started)
         return Inspection(
-            frame.index, frame.captured_at, frame.source, verdict, result.score, threshold, percent, regions, timings,
-            None, frame.image, result.anomaly_map, prepared.frame_box_xywh,
+            frame.index, frame.captured_at, frame.source, verdict, score, threshold, percent, regions, timings,
+            None, frame.image, anomaly_map, prepared.frame_box_xywh, small,
         )  # fmt: skip
 
     @property

@@ -1,10 +1,10 @@
-"""Live sources: a camera or a stream, read on a thread that keeps the latest frame and opens it again when it is lost."""
+"""Live sources: a camera or a stream, read on a thread that keeps the latest frame; opened again when it is lost or silent."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -16,6 +16,7 @@ import cv2
 
 from edgeleather.arrays import AnyArray
 from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.runtime.credentials import without_credentials
 from edgeleather.runtime.frame import DropPolicy, Frame
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its half-sentences; what went wrong is said here, once
@@ -24,10 +25,26 @@ State = Literal["streaming", "lost", "streaming again", "given up", "closed"]
 StateListener = Callable[[State, str], None]
 
 DEFAULT_RECONNECT_SECONDS = 30.0
+DEFAULT_STALL_SECONDS = 5.0
 # An attempt to open and the pause after it are together below 5 s, so that a camera that is back is seen within that.
-_OPEN_TIMEOUT_MS, _READ_TIMEOUT_MS = 3000, 5000
+_OPEN_TIMEOUT_MS = 3000
+_OPEN_SECONDS = 20.0  # what a driver gets that has no time limit of its own
+_MOST_HUNG_READERS = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 1.0
 _CLOSE_SECONDS = 2.0
+PIPELINE_PREFIX = "gstreamer:"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a lost source is looked for, and how long one may be silent before it counts as lost, in seconds.
+
+    `awaits_first` waits for a source that is not there at the start like for one that was lost.
+    """
+
+    reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS
+    stall_seconds: float = DEFAULT_STALL_SECONDS
+    awaits_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,30 +65,25 @@ class LiveSource:
 
     drop_policy: DropPolicy = "keep_latest"
 
-    def __init__(
-        self, address: Address, stop: threading.Event, reconnect_seconds: float, listener: StateListener
-    ) -> None:
+    def __init__(self, address: Address, stop: threading.Event, patience: Patience, listener: StateListener) -> None:
         """Open the device or stream.
 
         Raises:
-            EdgeLeatherError: it does not open. Only one that has been there is waited for.
+            EdgeLeatherError: it does not open, and `patience` does not await it.
         """
         self.dropped = 0
-        self._address = address
-        self._stop = stop
-        self._reconnect_seconds = reconnect_seconds
-        self._tell = listener
+        self.total: int | None = None
+        self._address, self._stop, self._patience, self._tell = address, stop, patience, listener
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._latest: Frame | None = None
         self._captured = 0
         self._over = False
         self._failure: str | None = None
-        self._capture = self._open()
-        if self._capture is None:
+        self._hung: list[_Reader] = []
+        self._reader: _Reader | None = None if patience.awaits_first else self._open()
+        if self._reader is None and not patience.awaits_first:
             raise EdgeLeatherError(f"{address.name} does not open. {advice(address)}")
-        frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.total = frames if frames > 0 else None
 
     def __iter__(self) -> Generator[Frame, None, None]:
         thread = threading.Thread(target=self._work, name="capture", daemon=True)
@@ -100,44 +112,46 @@ class LiveSource:
             return frame
 
     def _work(self) -> None:
-        """Runs on the capture thread, which alone touches the device."""
+        """Watches over the reader of the device, and opens another one when it ends or falls silent."""
         try:
-            self._capture_until_the_end()
-        except (
-            Exception
-        ) as error:  # whatever a driver or decoder throws: a thread that dies silently would hang the loop
-            self._failure = f"{self._address.name}: reading failed: {printable(str(error)) or type(error).__name__}"
+            self._watch_until_the_end()
         finally:
-            if self._capture is not None:
-                self._capture.release()
+            if self._reader is not None:
+                self._reader.leave(_CLOSE_SECONDS)
             with self._changed:
                 self._over = True
                 self._changed.notify()
 
-    def _capture_until_the_end(self) -> None:
+    def _watch_until_the_end(self) -> None:
         last_frame = time.monotonic()
         is_lost = False
-        while not self._closing.is_set() and self._capture is not None:
-            started = time.perf_counter()
-            read, image = self._capture.read()
-            if read:
-                if is_lost or not self._captured:
-                    self._listener("streaming again" if is_lost else "streaming", self._address.name)
-                is_lost, last_frame = False, time.monotonic()
-                self._keep(image, 1e3 * (time.perf_counter() - started))
-                continue
-            self._capture.release()
-            self._capture = None
-            if self._closing.is_set() or self._is_a_film_at_its_end():
-                return
+        if self._reader is None:
+            self._open()
+        while not self._closing.is_set():
+            if self._reader is not None:
+                reason = self._reader.watch(self._closing, self._patience.stall_seconds)
+                last_frame = max(last_frame, self._reader.last_frame_at)
+                is_lost = is_lost and not self._reader.has_read
+                if self._closing.is_set() or self._ends_here(self._reader):
+                    return
+                self._let_go(self._reader)
+            else:
+                reason = "it is not there"
             if not is_lost:
-                what = f"no frame came any more after {self._captured}; trying again for {self._reconnect_seconds:g} s"
-                self._listener("lost", f"{self._address.name}: {what}")
+                long = self._patience.reconnect_seconds
+                how_long = f" for {long:g} s" if math.isfinite(long) else ""
+                self._listener(
+                    "lost", f"{self._address.name}: {reason} after {self._captured} frames; trying again{how_long}"
+                )
             is_lost = True
-            self._capture = self._open_again(last_frame + self._reconnect_seconds)
+            if not self._open_again(last_frame + self._patience.reconnect_seconds):
+                return
 
-    def _is_a_film_at_its_end(self) -> bool:
-        """What tells its length is a film that a web server gives; it is never begun again."""
+    def _ends_here(self, reader: _Reader) -> bool:
+        """Whether the reader's end is the source's: a driver that threw, or a film, which is never begun again."""
+        if reader.error:
+            self._failure = f"{self._address.name}: reading failed: {reader.error}"
+            return True
         if self.total is None:
             return False
         if self._captured < self.total - 1 - self.total // 100:
@@ -147,69 +161,186 @@ class LiveSource:
             )
         return True
 
-    def _keep(self, image: AnyArray, capture_ms: float) -> None:
+    def _let_go(self, reader: _Reader) -> None:
+        """Leave a reader; one that hangs in its driver is remembered, since each holds a thread."""
+        self._reader = None
+        reader.leave(0.0)
+        self._hung = [one for one in (*self._hung, reader) if one.is_reading]
+
+    def _keep(self, reader: _Reader, image: AnyArray, capture_ms: float) -> bool:
+        """Take a frame; False where its reader has been left."""
         with self._changed:
-            if self._closing.is_set():
-                return
+            if self._closing.is_set() or reader is not self._reader:
+                return False
+            is_first, had_none = not reader.has_read, not self._captured
             self.dropped += self._latest is not None
             self._latest = Frame(self._captured, time.time(), self._address.name, image, capture_ms)
             self._captured += 1
             self._changed.notify()
+        if is_first:
+            self._listener("streaming" if had_none else "streaming again", self._address.name)
+        return True
 
-    def _open_again(self, until: float) -> cv2.VideoCapture | None:
+    def _open_again(self, until: float) -> bool:
         """Open it again until the time (monotonic, in seconds) from which on it is given up."""
         pause = _FIRST_PAUSE_SECONDS
         while (left := until - time.monotonic()) > 0:
             if self._closing.wait(min(pause, left)):
-                return None
-            if capture := self._open():
-                return capture
+                return False
+            self._hung = [one for one in self._hung if one.is_reading]
+            if len(self._hung) < _MOST_HUNG_READERS and self._open():
+                return True
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         self._failure = (
             f"{self._address.name}: no frame came any more after {self._captured}, and it did not come back within "
-            f"{self._reconnect_seconds:g} s. {advice(self._address)}"
+            f"{self._patience.reconnect_seconds:g} s. {advice(self._address)}"
         )
         self._listener("given up", self._address.name)
-        return None
+        return False
 
     def _listener(self, state: State, detail: str) -> None:
         with contextlib.suppress(OSError):  # who listened is gone; the frames are not
             self._tell(state, detail)
 
-    def _open(self) -> cv2.VideoCapture | None:
-        try:
-            capture = cv2.VideoCapture(self._address.target, self._address.backend, list(self._address.settings))
-        except cv2.error:
-            return None
-        if capture.isOpened():
-            return capture
-        capture.release()
+    def _open(self) -> _Reader | None:
+        """A reader whose device is open, as the present one; None where it does not open."""
+        self._reader = reader = _Reader(self._address, self._patience.stall_seconds, self._keep)
+        if reader.opens(self._closing):
+            frames = reader.frame_count
+            self.total = frames if frames > 0 else None
+            reader.begin()
+            return reader
+        self._let_go(reader)
         return None
 
 
-def live_address(source: str) -> Address | None:
-    """The live address that a `--source` is: a camera's index or device, or an RTSP or HTTP address; None for a file."""
+class _Reader:
+    """One opening of the device: a thread that opens, reads and releases it, and alone touches it."""
+
+    def __init__(
+        self, address: Address, stall_seconds: float, keep: Callable[[_Reader, AnyArray, float], bool]
+    ) -> None:
+        self.has_read = False
+        self.error: str | None = None
+        self.frame_count = 0
+        self.last_frame_at = -math.inf  # monotonic, in seconds
+        self._begun_at = math.inf
+        self._address, self._stall_seconds, self._keep = address, stall_seconds, keep
+        self._is_open = False
+        self._tried, self._begun, self._left, self._ended = (threading.Event() for _ in range(4))
+        threading.Thread(target=self._work, name="camera", daemon=True).start()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether its thread is still in the device."""
+        return not self._ended.is_set()
+
+    def opens(self, closing: threading.Event) -> bool:
+        """Whether it opened; one that takes too long has not."""
+        until = time.monotonic() + _OPEN_SECONDS
+        while not self._tried.wait(0.1) and time.monotonic() < until and not closing.is_set():
+            pass
+        return self._is_open
+
+    def begin(self) -> None:
+        """Start to read."""
+        self._begun_at = time.monotonic()
+        self._begun.set()
+
+    def watch(self, closing: threading.Event, stall_seconds: float) -> str:
+        """Wait until it ends or gives nothing for so long; why it is to be left."""
+        while not self._ended.wait(min(0.1, stall_seconds / 4)):
+            if closing.is_set():
+                return ""
+            if time.monotonic() - max(self.last_frame_at, self._begun_at) > stall_seconds:
+                return f"it is connected, but silent for {stall_seconds:g} s"
+        return "no frame came any more"
+
+    def leave(self, seconds: float) -> None:
+        """Take no frame from it any more, and wait so long for it to end."""
+        self._left.set()
+        self._begun.set()
+        self._ended.wait(seconds)
+
+    def _work(self) -> None:
+        capture = None
+        try:
+            capture = open_capture(self._address, self._stall_seconds)
+            if capture is not None:
+                self.frame_count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+                self._is_open = True
+            self._tried.set()
+            self._begun.wait()
+            while capture is not None and not self._left.is_set() and self._read(capture):
+                pass
+        except (
+            Exception
+        ) as error:  # whatever a driver or decoder throws: a thread that dies silently would hang the loop
+            self.error = printable(str(error)) or type(error).__name__
+        finally:
+            self._tried.set()
+            if capture is not None:
+                capture.release()
+            self._ended.set()
+
+    def _read(self, capture: cv2.VideoCapture) -> bool:
+        started = time.perf_counter()
+        read, image = capture.read()
+        if not read or not self._keep(self, image, 1e3 * (time.perf_counter() - started)):
+            return False
+        self.has_read = True
+        self.last_frame_at = time.monotonic()
+        return True
+
+
+def open_capture(address: Address, stall_seconds: float) -> cv2.VideoCapture | None:
+    """OpenCV's capture of an address, or None where it does not open."""
+    settings = list(address.settings)
+    if address.backend == cv2.CAP_FFMPEG:
+        # Later than the watchdog, which says what is wrong; it then brings the thread back.
+        settings += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * (stall_seconds + 1))]
+    try:
+        capture = cv2.VideoCapture(address.target, address.backend, settings)
+    except cv2.error:
+        return None
+    if capture.isOpened():
+        return capture
+    capture.release()
+    return None
+
+
+def live_address(source: str, shown: str | None = None) -> Address | None:
+    """The live address that a `--source` is: a camera, an RTSP or HTTP address, a GStreamer pipeline; None for a file.
+
+    `shown` is what may be shown of it, where secrets were filled in.
+
+    Raises:
+        EdgeLeatherError: a pipeline, and this OpenCV has no GStreamer.
+    """
     if source.isdecimal() and len(source) < 5:
         return Address(int(source), cv2.CAP_ANY, (), f"camera {int(source)}")
     if source.startswith("/dev/video"):
         return Address(source, cv2.CAP_ANY, (), f"camera {source}")
+    if source.startswith(PIPELINE_PREFIX):
+        if not has_gstreamer():
+            raise EdgeLeatherError(
+                f"{PIPELINE_PREFIX}: expected an OpenCV with GStreamer, got one without (as the wheel is). Use an RTSP or HTTP "
+                "address, or an OpenCV built with it (JetPack's, or Debian's python3-opencv)."
+            )
+        return Address(source[len(PIPELINE_PREFIX) :], cv2.CAP_GSTREAMER, (), "GStreamer pipeline")
     if source.lower().startswith(("rtsp://", "rtsps://", "http://", "https://")):
-        timeouts = (
-            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS),
-            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS),
+        return Address(
+            source,
+            cv2.CAP_FFMPEG,
+            (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS),
+            without_credentials(shown or source),
         )
-        return Address(source, cv2.CAP_FFMPEG, timeouts, without_credentials(source))
     return None
 
 
-def without_credentials(address: str) -> str:
-    """An address as it may be shown and recorded: without user, password and query.
-
-    By hand: a password with `/`, `?` or `#` in it, which should have been percent-encoded, must not be shown either.
-    """
-    scheme, _, rest = address.partition("://")
-    place = rest.rpartition("@")[2]
-    return printable(f"{scheme}://{re.split('[?#]', place)[0]}")
+def has_gstreamer() -> bool:
+    """Whether this OpenCV takes GStreamer pipelines."""
+    return bool(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))
 
 
 def advice(address: Address) -> str:
@@ -219,6 +350,8 @@ def advice(address: Address) -> str:
             "Check the address, its user and password (with / ? # @ written as %2F %3F %23 %40), the camera's power and the "
             "network."
         )
+    if address.backend == cv2.CAP_GSTREAMER:
+        return "Try the pipeline with gst-launch-1.0; it has to end with appsink."
     number = str(address.target)
     if Path(number).exists() and number.isdecimal():
         return f"If the file or folder {number} was meant, say ./{number}."

@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.runtime.frame import FrameSource
 from edgeleather.runtime.inspector import Inspector
-from edgeleather.runtime.sinks import QueuedSink, Stop
+from edgeleather.runtime.journal import Journal
+from edgeleather.runtime.sinks import LocalSink, Stop
 
 
 @dataclass
 class Summary:
-    """What a run came to: `captured` = `inferred` + `dropped` + `failed`, and `defects` of the inferred."""
+    """What a run came to: `captured` = `inferred` + `dropped` + `failed`; `defects` and `unrecorded` are among these."""
 
     captured: int = 0
     inferred: int = 0
     dropped: int = 0
     failed: int = 0
     defects: int = 0
+    unrecorded: int = 0
     seconds: float = 0.0
     fps: float = 0.0
     stopped_by_signal: bool = False
@@ -29,17 +31,29 @@ class Summary:
     first_failure: str | None = None
 
 
-def run_loop(source: FrameSource, inspector: Inspector, sinks: Sequence[QueuedSink], stop: Stop) -> Summary:
-    """Inspect every frame until the source ends or `stop` is set; every frame's record reaches every sink."""
+def run_loop(
+    source: FrameSource,
+    inspector: Inspector,
+    sinks: Sequence[LocalSink],
+    stop: Stop,
+    journal: Journal | None = None,
+) -> Summary:
+    """Inspect every frame until the source ends or `stop` is set; every frame's record reaches the journal and every sink.
+
+    Files lose no frame, so a full sink is waited for; what is live is not, so the record is lost and counted.
+    """
     summary = Summary()
+    waits = source.drop_policy == "every_frame"
     started = time.perf_counter()
     try:
         with contextlib.closing(iter(source)) as frames:
             for frame in frames:
                 summary.captured += 1
                 inspection = inspector.inspect(frame)
+                if journal:
+                    inspection = journal.take(inspection)
                 for sink in sinks:
-                    sink.put(inspection, stop)
+                    sink.put(inspection, stop, waits)
                 summary.failed += inspection.verdict == "failed"
                 summary.first_failure = summary.first_failure or inspection.error
                 summary.inferred += inspection.verdict != "failed"
@@ -51,6 +65,9 @@ def run_loop(source: FrameSource, inspector: Inspector, sinks: Sequence[QueuedSi
     finally:
         for sink in sinks:
             sink.close(stop)
+        if journal:
+            journal.close(stop)
+            summary.unrecorded = journal.unrecorded
     summary.dropped = source.dropped
     summary.captured += source.dropped
     summary.seconds = time.perf_counter() - started

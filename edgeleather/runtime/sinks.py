@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -52,6 +53,14 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+class LocalSink(Protocol):
+    """What the loop hands inspections to."""
+
+    def put(self, inspection: Inspection, stop: Stop, waits: bool = True) -> None: ...
+
+    def close(self, stop: Stop) -> None: ...
+
+
 class QueuedSink:
     """A sink on a thread of its own. A full queue waits (files lose no frame); a failure is noted, never passed on.
 
@@ -76,13 +85,19 @@ class QueuedSink:
         """After `close`: how many inspections were put and not kept."""
         return self._put - self._kept
 
-    def put(self, inspection: Inspection | None, stop: Stop) -> None:
-        """Queue an inspection; once `stop` is overdue a full queue is waited for no longer, and the inspection is lost."""
+    def put(self, inspection: Inspection | None, stop: Stop, waits: bool = True) -> None:
+        """Queue an inspection; one that finds the queue full is waited for, or lost where `waits` is false.
+
+        Once `stop` is overdue nothing is waited for any longer.
+        """
         self._put += inspection is not None
         while not self.stuck:
             try:
-                return self._queue.put(inspection, timeout=10 * _PERIOD_SECONDS)
+                return self._queue.put(inspection, waits, timeout=10 * _PERIOD_SECONDS)
             except queue.Full:
+                if not waits:
+                    self.first_error = self.first_error or "it is slower than the frames that come."
+                    return None
                 self._give_up_if(stop.is_overdue())
         return None
 
@@ -143,8 +158,8 @@ class TerminalSink:
         pass
 
 
-class JsonLinesSink:
-    """A JSON object a frame, appended to a file; a line that does not fit on the disk is taken back whole."""
+class LineFile:
+    """A file that lines are appended to; one that does not fit on the disk is taken back whole."""
 
     def __init__(self, path: Path) -> None:
         """Open the file for appending.
@@ -152,7 +167,6 @@ class JsonLinesSink:
         Raises:
             EdgeLeatherError: it cannot be opened.
         """
-        self.name = str(path)
         self._path = path
         try:
             # Not blocking, so that a pipe without a reader is an error instead of a wait.
@@ -162,8 +176,13 @@ class JsonLinesSink:
         except OSError as error:
             raise EdgeLeatherError(cannot_write(path, error)) from error
 
-    def write(self, inspection: Inspection) -> None:
-        line = (json.dumps(to_record(inspection), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    def append(self, text: str) -> None:
+        """Write a line.
+
+        Raises:
+            EdgeLeatherError: it does not fit; nothing of it stays.
+        """
+        line = (text + "\n").encode()
         whole = os.fstat(self._descriptor).st_size
         try:
             written = 0
@@ -175,14 +194,38 @@ class JsonLinesSink:
             raise EdgeLeatherError(cannot_write(self._path, error)) from error
 
     def close(self) -> None:
+        """Bring it to the disk and close it.
+
+        Raises:
+            EdgeLeatherError: the disk refuses.
+        """
         try:
             os.fsync(self._descriptor)
         except OSError as error:
             # A pipe or a terminal cannot be synced, and needs not be.
-            if error.errno not in (22, 95):
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise EdgeLeatherError(cannot_write(self._path, error)) from error
         finally:
             os.close(self._descriptor)
+
+
+class JsonLinesSink:
+    """A JSON object a frame, appended to a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            EdgeLeatherError: it cannot be opened.
+        """
+        self.name = str(path)
+        self._file = LineFile(path)
+
+    def write(self, inspection: Inspection) -> None:
+        self._file.append(json.dumps(to_record(inspection), ensure_ascii=False, allow_nan=False))
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class DefectPicturesSink:
@@ -226,12 +269,16 @@ def to_record(inspection: Inspection) -> dict[str, Any]:
         "regions": [vars(region) for region in inspection.regions],
         "timings_ms": inspection.timings_ms,
         "error": inspection.error,
+        "small_regions": inspection.small_regions,
+        "alarm": inspection.alarm,
+        "unrecorded": inspection.unrecorded,
     }
 
 
 def terminal_line(inspection: Inspection) -> str:
     """An inspection as one line for a person."""
     head = f"{inspection.frame:6d}  {inspection.verdict:6s}"
+    head += f"  ALARM {inspection.alarm}" * bool(inspection.alarm) + "  unrecorded" * inspection.unrecorded
     if inspection.verdict == "failed":
         return f"{head}  {inspection.source}: {inspection.error}"
     line = f"{head}  score {inspection.score:.3f} (threshold {inspection.threshold:.3f})"

@@ -12,13 +12,14 @@ import cv2
 
 from edgeleather.arrays import AnyArray
 from edgeleather.errors import EdgeLeatherError, printable
-from edgeleather.images import SUFFIXES, is_image, read_image
+from edgeleather.images import SUFFIXES, is_image
 from edgeleather.runtime.frame import DropPolicy, Frame, FrameSource
-from edgeleather.runtime.live import DEFAULT_RECONNECT_SECONDS, LiveSource, StateListener, live_address
+from edgeleather.runtime.live import LiveSource, Patience, StateListener, live_address
+from edgeleather.runtime.watched import WatchedFolder, WatchFrom, frame_of_picture
 
 # These containers hold a duration, from which the number of frames follows only nearly.
 _COUNT_IS_ESTIMATED = (".mkv", ".webm", ".ts", ".mpg", ".mpeg", ".wmv")
-_KINDS = "a picture, a folder, a quoted pattern, a video file, a camera's number or an RTSP or HTTP address"
+_KINDS = "a picture, a folder, a quoted pattern, a video file, a camera's number, an RTSP or HTTP address or gstreamer:PIPELINE"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 
 
@@ -34,13 +35,7 @@ class PictureSource:
 
     def __iter__(self) -> Generator[Frame, None, None]:
         for index, path in enumerate(self._paths):
-            started = time.perf_counter()
-            image, error = None, None
-            try:
-                image = read_image(path)
-            except EdgeLeatherError as failure:
-                error = str(failure)
-            yield Frame(index, time.time(), printable(str(path)), image, 1e3 * (time.perf_counter() - started), error)
+            yield frame_of_picture(index, path)
 
 
 class VideoSource:
@@ -98,21 +93,25 @@ class MemorySource:
 def open_source(
     source: str,
     stop: threading.Event | None = None,
-    reconnect_seconds: float = DEFAULT_RECONNECT_SECONDS,
+    patience: Patience = Patience(),
     listener: StateListener = lambda state, detail: None,
+    watch: WatchFrom | None = None,
+    shown: str | None = None,
 ) -> FrameSource:
     """A source by what the user wrote: a picture, folder, glob pattern or video file, a camera or a stream's address.
 
-    The other arguments are for live sources: what ends the wait for a frame, how long a lost one is looked for, and who is
-    told of its states.
+    `stop` ends the wait for a frame, `patience` is for live sources, `listener` is told of their states, `watch` goes on with
+    the pictures that come into a folder, and `shown` stands for an address with secrets in it.
 
     Raises:
         EdgeLeatherError: nothing is there, or it is none of these.
     """
     if not source:
         raise EdgeLeatherError(f"expected {_KINDS}, got an empty --source.")
-    if address := live_address(source):
-        return LiveSource(address, stop or threading.Event(), reconnect_seconds, listener)
+    if watch:
+        return WatchedFolder(Path(source), watch, stop or threading.Event(), listener)
+    if address := live_address(source, shown):
+        return LiveSource(address, stop or threading.Event(), patience, listener)
     path = Path(source)
     if path.is_dir():
         pictures = sorted(entry for entry in path.iterdir() if is_image(entry) and not entry.is_dir())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,19 +20,16 @@ import pytest
 
 from edgeleather.dataset.film import write_film
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.runtime.live import LiveSource, live_address, without_credentials
+from edgeleather.runtime import live
+from edgeleather.runtime.credentials import without_credentials
+from edgeleather.runtime.live import LiveSource, Patience, live_address
 from edgeleather.runtime.loop import run_loop
 from edgeleather.runtime.sinks import Stop
 from edgeleather.runtime.sources import open_source
+from tests.runtime.receivers import MjpegCamera, free_port, leather_like, wait_until
 from tests.tiny import SETTINGS, write_cut_film
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -138,7 +135,7 @@ def test_inspect_goes_on_when_a_server_that_was_killed_is_back(bundle, brown_pic
 def test_a_server_that_never_comes_back_is_given_up(bundle, brown_picture, tmp_path):
     port, listener = free_port(), Listener()
     with rtsp_server(brown_picture, port) as server:
-        source = open_source(f"rtsp://127.0.0.1:{port}/leather", None, 1.0, listener)
+        source = open_source(f"rtsp://127.0.0.1:{port}/leather", None, Patience(1.0), listener)
         frames = iter(source)
         next(frames)
         server.kill()
@@ -156,7 +153,7 @@ def test_a_server_that_never_comes_back_is_given_up(bundle, brown_picture, tmp_p
 def test_a_signal_ends_the_wait_for_a_lost_stream(brown_picture):
     port, stop = free_port(), Stop()
     with rtsp_server(brown_picture, port) as server:
-        source = open_source(f"rtsp://127.0.0.1:{port}/leather", stop, 60.0)
+        source = open_source(f"rtsp://127.0.0.1:{port}/leather", stop, Patience(60.0))
         frames = iter(source)
         next(frames)
         server.kill()
@@ -189,7 +186,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def test_a_film_on_a_web_server_ends_where_it_ends(tmp_path):
     write_film(tmp_path / "film.mkv", 12, SETTINGS)
     with web_server(tmp_path) as port:
-        source = open_source(f"http://127.0.0.1:{port}/film.mkv", reconnect_seconds=0.0)
+        source = open_source(f"http://127.0.0.1:{port}/film.mkv", patience=Patience(0.0))
         frames = list(source)
     assert len(frames) + source.dropped == 12 and frames[-1].index == 11
     assert frames[-1].image.shape == (64, 64, 3)
@@ -199,7 +196,7 @@ def test_a_film_that_is_cut_off_is_an_error_and_is_not_begun_again(tmp_path):
     path = tmp_path / "film.avi"
     write_cut_film(path, kept=1 / 2)
     with web_server(tmp_path) as port, pytest.raises(EdgeLeatherError, match="of 60 frames; it is damaged, or"):
-        for frame in open_source(f"http://127.0.0.1:{port}/film.avi", None, 5.0):
+        for frame in open_source(f"http://127.0.0.1:{port}/film.avi", None, Patience(5.0)):
             assert frame.index < 60
 
 
@@ -210,7 +207,7 @@ def test_who_stops_listening_does_not_stop_the_frames(tmp_path):
         raise BrokenPipeError
 
     with web_server(tmp_path) as port:
-        source = open_source(f"http://127.0.0.1:{port}/film.mkv", None, 0.0, broken)
+        source = open_source(f"http://127.0.0.1:{port}/film.mkv", None, Patience(0.0), broken)
         assert len(list(source)) + source.dropped == 12
 
 
@@ -232,8 +229,8 @@ class OpensAndGivesNothing:
 
 def test_a_source_that_opens_and_gives_nothing_is_given_up_in_time(monkeypatch):
     listener = Listener()
-    monkeypatch.setattr(LiveSource, "_open", lambda self: OpensAndGivesNothing())
-    source = open_source("rtsp://127.0.0.1:9/x", None, 1.0, listener)
+    monkeypatch.setattr(live, "open_capture", lambda address, stall_seconds: OpensAndGivesNothing())
+    source = open_source("rtsp://127.0.0.1:9/x", None, Patience(1.0), listener)
     started = time.monotonic()
     with pytest.raises(EdgeLeatherError, match="no frame came any more after 0, and it did not come back within 1 s"):
         list(source)
@@ -245,7 +242,7 @@ def test_a_driver_that_throws_is_an_error_and_no_hang(monkeypatch):
         def read(self):
             raise cv2.error("the driver broke")
 
-    monkeypatch.setattr(LiveSource, "_open", lambda self: Throws())
+    monkeypatch.setattr(live, "open_capture", lambda address, stall_seconds: Throws())
     with pytest.raises(EdgeLeatherError, match="reading failed: the driver broke"):
         list(open_source("0"))
 
@@ -270,7 +267,7 @@ def test_frames_that_wait_at_the_end_count_as_dropped(tmp_path):
     write_film(tmp_path / "film.mkv", 60, SETTINGS)
     with web_server(tmp_path) as port:
         stop = Stop()
-        source = open_source(f"http://127.0.0.1:{port}/film.mkv", stop, 0.0)
+        source = open_source(f"http://127.0.0.1:{port}/film.mkv", stop, Patience(0.0))
         summary = run_loop(source, CountingInspector(3, stop), [], stop)
     assert summary.inferred == 3 and summary.captured == 3 + summary.dropped == source._captured
 
@@ -300,6 +297,92 @@ def test_addresses_are_told_from_files(tmp_path):
     assert live_address("0").target == 0 and live_address("/dev/video2").target == "/dev/video2"
     assert live_address("RTSP://camera/1").backend == cv2.CAP_FFMPEG
     assert without_credentials("rtsp://a:b@c:554/d?user=a&pass=b") == "rtsp://c:554/d"
+
+
+def test_an_mjpeg_camera_that_falls_silent_is_opened_again():
+    """Issue 8: connected, but silent."""
+    camera, listener = MjpegCamera([leather_like(0)]), Listener()
+    with camera.running():
+        source = open_source(camera.address, None, Patience(30.0, stall_seconds=1.0), listener)
+        frames = iter(source)
+        first = next(frames)
+        assert first.image.shape == (64, 64, 3) and np.abs(first.image.mean((0, 1)) - (45, 85, 155)).max() < 6
+        camera.is_silent = True
+        wait_until(lambda: "lost" in listener.states, 8, listener.states)
+        camera.is_silent = False
+        started = time.monotonic()
+        while next(frames).index <= first.index + 30:
+            pass
+        assert time.monotonic() - started < 8 and camera.connections >= 2
+        frames.close()
+    assert listener.states[:3] == ["streaming", "lost", "streaming again"] and listener.states[-1] == "closed"
+
+
+class HangsAfterThreeFrames(OpensAndGivesNothing):
+    """A driver that never returns: only another thread can tell."""
+
+    hung = threading.Event()
+    opened = 0
+
+    def __init__(self):
+        HangsAfterThreeFrames.opened += 1
+        self._left = 3
+
+    def read(self):
+        self._left -= 1
+        if self._left < 0:
+            self.hung.wait(30)
+            return False, None
+        time.sleep(0.02)
+        return True, np.zeros((8, 8, 3), np.uint8)
+
+
+def test_a_driver_that_hangs_is_left_and_the_device_opened_again(monkeypatch):
+    monkeypatch.setattr(live, "open_capture", lambda address, stall_seconds: HangsAfterThreeFrames())
+    listener = Listener()
+    source = open_source("0", None, Patience(60.0, stall_seconds=0.3), listener)
+    started = time.monotonic()
+    with contextlib.closing(iter(source)) as frames:
+        last = next(frame for frame in frames if listener.states.count("streaming again") == 2)
+    assert time.monotonic() - started < 6 and last.index >= 6
+    assert listener.states[:4] == ["streaming", "lost", "streaming again", "lost"]
+    HangsAfterThreeFrames.hung.set()
+
+
+def test_no_more_than_a_few_threads_are_left_in_a_driver_that_always_hangs(monkeypatch):
+    class AlwaysHangs(HangsAfterThreeFrames):
+        hung = threading.Event()
+
+        def read(self):
+            self.hung.wait(30)
+            return False, None
+
+    before = threading.active_count()
+    monkeypatch.setattr(live, "open_capture", lambda address, stall_seconds: AlwaysHangs())
+    with pytest.raises(EdgeLeatherError, match="did not come back within 3 s"):
+        list(open_source("0", None, Patience(3.0, stall_seconds=0.1)))
+    assert threading.active_count() - before <= 3
+    AlwaysHangs.hung.set()
+
+
+def test_a_station_awaits_a_source_that_is_not_there_yet():
+    camera, listener = MjpegCamera([leather_like(0)]), Listener()
+    source = open_source(camera.address, None, Patience(30.0, awaits_first=True), listener)
+    frames = iter(source)
+    with contextlib.ExitStack() as stack:
+        timer = threading.Timer(1.5, lambda: stack.enter_context(camera.running()))
+        timer.start()
+        assert next(frames).index == 0
+        timer.join()
+        frames.close()
+    assert listener.states == ["lost", "streaming", "closed"]
+
+
+def test_a_pipeline_needs_an_opencv_with_gstreamer():
+    if live.has_gstreamer():
+        pytest.skip("this OpenCV has GStreamer")
+    with pytest.raises(EdgeLeatherError, match="expected an OpenCV with GStreamer"):
+        open_source("gstreamer:videotestsrc ! appsink")
 
 
 @pytest.mark.camera

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 
 import pytest
@@ -19,20 +18,6 @@ def inspection(frame=0, verdict="good", error=None, source="x" * 200):
     return Inspection(
         frame, 0.0, source, verdict, score, score and 2.0, score and 0.0, (), {"total": 1.0}, error, None, None, None
     )
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A tmpfs of 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if made.returncode:
-        pytest.skip(f"this system does not let us mount a tmpfs: {made.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.tmpfs

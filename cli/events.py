@@ -1,0 +1,189 @@
+"""`edgeleather events`: read what a store holds, and have what was set aside delivered again."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeleather.cli.options import absolute_path, as_json_option, print_json
+from edgeleather.errors import printable
+from edgeleather.files import write_stream_atomically
+from edgeleather.progress import track
+from edgeleather.runtime.pictures import PICTURES_FOLDER
+from edgeleather.runtime.store import TOPICS, Filter, Store, StoredEvent
+
+COLUMNS = (
+    *("seq", "id", "at", "topic", "state", "what", "station", "article", "source", "frame", "score", "threshold"),
+    *("defect_area_percent", "regions", "picture", "error", "detail"),
+)
+_AGO_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Moment(click.ParamType[float]):
+    """A time: a date, a date and time (local, unless it says otherwise), or how long ago: 30m, 8h, 7d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if ago := re.fullmatch(r"(\d{1,9})([smhd])", value):
+            return time.time() - int(ago[1]) * _AGO_SECONDS[ago[2]]
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except (ValueError, OverflowError, OSError):
+            self.fail(
+                f"expected 2026-11-26, 2026-11-26T14:30 or how long ago (30m, 8h, 7d), got {value!r}.", param, ctx
+            )
+
+
+store_argument = click.argument("store", type=click.Path(path_type=Path))
+
+
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`--since`, `--until`, `--verdict` and `--article`."""
+    options = (
+        click.option(
+            "--since", type=Moment(), default=None, help="From this time on: 2026-11-26, 2026-11-26T14:30, 8h ago."
+        ),
+        click.option("--until", type=Moment(), default=None, help="Before this time."),
+        click.option(
+            "--verdict", "topics", type=click.Choice(TOPICS), multiple=True, help="Only these; alarms and faults too."
+        ),
+        click.option("--article", default=None, help="Only of this article."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def events() -> None:
+    """What a station has recorded: verdicts, alarms and faults, and how far its sinks are."""
+
+
+@events.command("list", epilog="Example: edgeleather events list store --verdict defect --since 8h")
+@store_argument
+@filter_options
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, the latest.")
+@as_json_option
+def list_events(
+    store: Path,
+    since: float | None,
+    until: float | None,
+    topics: tuple[Any, ...],
+    article: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """The latest events of STORE, and what each sink waits for."""
+    with contextlib.closing(Store(store)) as opened:
+        rows = [_row(store, stored) for stored in opened.select(Filter(since, until, topics, article), limit)]
+        sinks = opened.sinks()
+    if as_json:
+        print_json({"events": rows, "sinks": [vars(sink) for sink in sinks]})
+        return
+    for row in rows:
+        click.echo(_line(row))
+    for sink in sinks:
+        trouble = f"; last error: {sink.last_error}" if sink.last_error else ""
+        click.echo(f"sink {sink.name}: {sink.waiting} waiting, {sink.set_aside} set aside{trouble}")
+    if not rows:
+        click.echo("no events")
+
+
+@events.command(epilog="Example: edgeleather events export store --since 2026-11-01 --out november.csv")
+@store_argument
+@filter_options
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=absolute_path,
+    required=True,
+    help="A file that ends in .csv, or .jsonl with all that is known of each event.",
+)
+def export(
+    store: Path, since: float | None, until: float | None, topics: tuple[Any, ...], article: str | None, out: Path
+) -> None:
+    """Events of STORE as a CSV or JSON-lines file."""
+    if out.suffix not in (".csv", ".jsonl"):
+        raise click.UsageError(f"expected --out to end in .csv or .jsonl, got {out.name}.")
+    count = 0
+
+    def counted(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        nonlocal count
+        for row in rows:
+            count += 1
+            yield row
+
+    with contextlib.closing(Store(store)) as opened:
+        found = track(opened.select(Filter(since, until, topics, article)), "events")
+        if out.suffix == ".csv":
+            lines = _csv_lines(counted(_row(store, stored) for stored in found))
+        else:
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in counted(_body(stored) for stored in found))
+        write_stream_atomically(out, (line.encode() for line in lines))
+    click.echo(f"{count} events in {out}")
+
+
+@events.command(epilog="Example: edgeleather events retry store --sink mes")
+@store_argument
+@click.option("--sink", default=None, help="Only of this sink.")
+@as_json_option
+def retry(store: Path, sink: str | None, as_json: bool) -> None:
+    """Have what receivers refused delivered again, under the same ids, by the running station or at its next start."""
+    with contextlib.closing(Store(store)) as opened:
+        count = opened.retry(sink)
+    if as_json:
+        print_json({"put_back": count})
+    else:
+        click.echo(f"{count} events are delivered again by the running station, or at its next start")
+
+
+def _body(stored: StoredEvent) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(stored.event.body)
+    return {"seq": stored.seq} | body
+
+
+def _row(store: Path, stored: StoredEvent) -> dict[str, Any]:
+    """An event's columns; its picture only where that is still there, and the largest of its regions is enough here."""
+    body = _body(stored)
+    row = {name: body.get(name) for name in COLUMNS}
+    row["at"] = datetime.fromtimestamp(stored.event.at).astimezone().isoformat(timespec="milliseconds")
+    row["regions"] = len(body.get("regions") or ())
+    if row["picture"] and not (store / PICTURES_FOLDER / row["picture"]).is_file():
+        row["picture"] = None
+    return row
+
+
+def _line(row: dict[str, Any]) -> str:
+    parts = [row["at"], f"{row['topic']:6s}", row["state"], row["what"]]
+    parts += [f"frame {row['frame']}" if row["frame"] is not None else None]
+    parts += [f"score {row['score']:.3f}" if row["score"] is not None else None]
+    parts += [row["article"], row["source"], row["error"] or row["detail"], row["picture"]]
+    return printable("  ".join(str(part) for part in parts if part))
+
+
+def _csv_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([_cell(row[name]) for name in COLUMNS])
+        yield stream.getvalue()
+        stream.seek(0)
+        stream.truncate()
+    yield stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A cell as a spreadsheet shows it: text that would be taken for a formula gets an apostrophe before it."""
+    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,0 +1,77 @@
+"""A command: each event starts a program with the event's JSON object on standard input. No shell is involved."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.runtime.alerts.table import DEFAULT_TOPICS
+from edgeleather.runtime.credentials import Credentials
+from edgeleather.runtime.outbox import DeliveryError
+from edgeleather.runtime.store import Topic
+
+
+@dataclass(frozen=True)
+class CommandSettings:
+    """`command` is the program and its arguments, given to it as they stand; exit code 0 says that it has the event."""
+
+    DEFAULTS_APPLY: ClassVar[bool] = True
+    kind: Literal["command"]
+    command: tuple[str, ...]
+    receives: tuple[Topic, ...] = DEFAULT_TOPICS
+    timeout_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.command or not self.command[0].strip() or any("\0" in part for part in self.command):
+            raise ValueError("command: expected a list of a program and its arguments, got none (or a zero byte in it)")
+        if not 0 < self.timeout_seconds <= 600:
+            raise ValueError(f"timeout_seconds: expected more than 0 and at most 600, got {self.timeout_seconds}")
+
+    def open(self, credentials: Credentials, folder: Path, station: str) -> Command:
+        name = self.command[0]
+        program = str(folder / name) if os.sep in name else shutil.which(name)
+        if program is None or shutil.which(program) is None:
+            raise EdgeLeatherError(f"expected a program that can be run, got {name!r}. Check its name and rights.")
+        return Command((program, *self.command[1:]), self.timeout_seconds, credentials)
+
+
+class Command:
+    """The program gets no variable with one of the station's secrets; it ends with all it started, at its time limit at last."""
+
+    def __init__(self, command: tuple[str, ...], timeout_seconds: float, credentials: Credentials) -> None:
+        self._command, self._timeout_seconds, self._credentials = command, timeout_seconds, credentials
+
+    def deliver(self, event_id: str, body: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if name not in self._credentials.names}
+        try:
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment | {"EDGELEATHER_EVENT_ID": event_id},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DeliveryError(f"{self._command[0]} cannot be started: {error.strerror}.") from error
+        with process:
+            try:
+                _, said = process.communicate(body.encode(), self._timeout_seconds)
+            except subprocess.TimeoutExpired as error:
+                raise DeliveryError(f"{self._command[0]} took longer than {self._timeout_seconds:g} s.") from error
+            finally:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)  # also what it left running with our pipe
+        if process.returncode:
+            last = printable(said.decode(errors="replace").strip().rpartition("\n")[2])[:200]
+            raise DeliveryError(f"{self._command[0]} ended with {process.returncode}{': ' + last if last else ''}.")
+
+    def close(self) -> None:
+        pass

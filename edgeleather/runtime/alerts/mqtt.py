@@ -1,0 +1,106 @@
+"""MQTT: each event is published with QoS 1, and delivered once the broker has acknowledged it."""
+
+from __future__ import annotations
+
+import queue
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+from urllib.parse import unquote, urlsplit
+
+from edgeleather.errors import MissingPartError
+from edgeleather.runtime.alerts.table import DEFAULT_TOPICS
+from edgeleather.runtime.alerts.webhook import require_address
+from edgeleather.runtime.credentials import Credentials, without_credentials
+from edgeleather.runtime.outbox import DeliveryError
+from edgeleather.runtime.store import Topic
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+    from paho.mqtt.reasoncodes import ReasonCode
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_KEEPALIVE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class MqttSettings:
+    """`address` is mqtt://HOST or mqtts://HOST and may hold `${NAME}` and `${file:PATH}`."""
+
+    DEFAULTS_APPLY: ClassVar[bool] = True
+    kind: Literal["mqtt"]
+    address: str
+    topic: str
+    receives: tuple[Topic, ...] = DEFAULT_TOPICS
+    timeout_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        require_address(self.address, tuple(_PORTS))
+        if not 0 < self.timeout_seconds <= 60:
+            raise ValueError(f"timeout_seconds: expected more than 0 and at most 60, got {self.timeout_seconds}")
+        topic = self.topic
+        if not topic or len(topic.encode()) > 65_535 or any(c in "+#" or not c.isprintable() for c in topic):
+            raise ValueError(f"topic: expected a topic to publish to, without + and #, got {topic!r}")
+
+    def open(self, credentials: Credentials, folder: Path, station: str) -> Mqtt:
+        try:
+            import paho.mqtt.client  # noqa: F401
+        except ImportError as error:
+            raise MissingPartError("paho-mqtt", "mqtt") from error
+        return Mqtt(credentials.fill(self.address, encoded=True), self.topic, self.timeout_seconds, self.address)
+
+
+class Mqtt:
+    """A connection that is made at the first event, and again when it was lost."""
+
+    def __init__(self, address: str, topic: str, timeout_seconds: float, template: str) -> None:
+        self._place, self._topic = urlsplit(address), topic
+        self._timeout_seconds, self._shown = timeout_seconds, without_credentials(template)
+        self._client: Client | None = None
+
+    def deliver(self, event_id: str, body: str) -> None:
+        try:
+            client = self._connected()
+            published = client.publish(self._topic, body.encode(), qos=1)
+            published.wait_for_publish(self._timeout_seconds)
+            is_acknowledged = published.is_published()
+        except (OSError, ValueError, RuntimeError) as error:
+            self.close()
+            raise DeliveryError(f"{self._shown} cannot be reached: {error}.") from error
+        if not is_acknowledged:
+            self.close()
+            raise DeliveryError(f"{self._shown} did not acknowledge within {self._timeout_seconds:g} s.")
+
+    def _connected(self) -> Client:
+        if self._client is not None and self._client.is_connected():
+            return self._client
+        self.close()
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        # A new session each time, never connected again by itself: what is to be sent once more the outbox knows.
+        client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        client.connect_timeout = self._timeout_seconds
+        if self._place.username is not None:
+            client.username_pw_set(unquote(self._place.username), unquote(self._place.password or ""))
+        if self._place.scheme == "mqtts":
+            client.tls_set_context(ssl.create_default_context())
+        answers: queue.Queue[ReasonCode] = queue.Queue()
+        client.on_connect = lambda _client, _userdata, _flags, code, _properties: answers.put(code)
+        client.connect(self._place.hostname or "", self._place.port or _PORTS[self._place.scheme], _KEEPALIVE_SECONDS)
+        self._client = client
+        client.loop_start()
+        try:
+            code = answers.get(timeout=self._timeout_seconds)
+        except queue.Empty:
+            raise OSError("it takes connections, but does not answer as an MQTT broker") from None
+        if code.is_failure:
+            raise OSError(f"it refuses the connection ({code})")
+        return client
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.disconnect()
+            self._client.loop_stop()
+            self._client = None

@@ -1,0 +1,215 @@
+"""From inspections to recorded events: the writer of the store, the alarm, faults, and who is told after the commit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+import traceback
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.runtime.alarms import Alarm, AlarmRules
+from edgeleather.runtime.inspector import Inspection
+from edgeleather.runtime.live import State
+from edgeleather.runtime.outbox import Deliverer
+from edgeleather.runtime.pictures import PICTURES_FOLDER, PictureRules, Pictures
+from edgeleather.runtime.sinks import Stop, to_record
+from edgeleather.runtime.store import Event, Store, Topic
+
+_PERIOD_SECONDS = 0.07  # between commits; with the commit itself, a power cut takes at most 100 ms of records
+_MOST_WAITING = 4096
+_RETRY_SECONDS = 0.5
+_FORGET_EVERY_SECONDS, _FORGET_ROWS = 10.0, 2000
+_FAILED_IN_A_ROW = 10
+_CLOSE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Where the store lies, and for how many days its rows are kept; rows that a sink still waits for are kept longer."""
+
+    DEFAULTS_APPLY: ClassVar[bool] = True
+    folder: str = "store"
+    keep_days: float = 90.0
+    pictures: PictureRules = PictureRules()
+
+    def __post_init__(self) -> None:
+        if not self.folder.strip() or not self.folder.isprintable():
+            raise ValueError(f"folder: expected a folder's name, got {self.folder!r}")
+        if self.keep_days <= 0:
+            raise ValueError(f"keep_days: expected more than 0, got {self.keep_days}")
+
+
+class Journal:
+    """Takes inspections from the loop without ever waiting; a thread commits them in groups, and sinks are told after that.
+
+    While the store cannot be written, verdicts are flagged `unrecorded` and counted; alarms and faults wait for it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: StoreSettings,
+        alarm: AlarmRules,
+        station: str,
+        article: str | None,
+        deliverers: Sequence[Deliverer] = (),
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Open the store in `folder`, and go on with alarm and faults as an earlier run left them; `tell` gets a line a trouble.
+
+        Raises:
+            EdgeLeatherError: the store cannot be opened.
+        """
+        self.unrecorded = 0
+        self._settings, self._station, self._article, self._tell = settings, station, article, tell
+        with contextlib.closing(Store(folder, create=True)) as store:
+            self._alarm = Alarm(alarm, store.is_raised("alarm", "defects"))
+            self._source_is_lost = store.is_raised("fault", "source")
+            self._frames_fail = store.is_raised("fault", "frames")
+        self._folder = folder
+        self._failed_in_a_row = 0
+        self._queue: deque[tuple[Topic, str, Inspection | None, dict[str, Any]]] = deque()
+        self._failing = False
+        self._closing = threading.Event()
+        try:
+            self.pictures = Pictures(folder / PICTURES_FOLDER, settings.pictures) if settings.pictures.keep else None
+        except OSError as error:
+            raise EdgeLeatherError(
+                f"{folder}: cannot keep pictures there: {error.strerror}. Choose another folder."
+            ) from error
+        self.deliverers = list(deliverers)
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
+        for deliverer in self.deliverers:
+            deliverer.start()
+
+    def take(self, inspection: Inspection) -> Inspection:
+        """Note an inspection; it comes back with what it did to the alarm, and flagged where it cannot be recorded."""
+        event_id = uuid.uuid4().hex
+        picture = None
+        if inspection.verdict == "defect" and self.pictures:
+            picture = self.pictures.take(inspection, event_id)
+        is_recorded = not self._failing and len(self._queue) < _MOST_WAITING
+        change = self._alarm.take(inspection.verdict)
+        if change or not is_recorded:
+            inspection = replace(inspection, alarm=change, unrecorded=not is_recorded)
+        light = replace(inspection, image=None, anomaly_map=None)  # hundreds of kilobytes that nobody here reads
+        if is_recorded:
+            self._queue.append((inspection.verdict, event_id, light, {"picture": picture}))
+        else:
+            self.unrecorded += 1
+        if change:
+            details = {
+                "state": change,
+                "what": "defects",
+                "picture": picture,
+                "frame_event": event_id if is_recorded else None,
+            }
+            self._queue.append(("alarm", uuid.uuid4().hex, light, details))
+        self._watch_failures(light)
+        return inspection
+
+    def source_changed(self, state: State, detail: str) -> None:
+        """Note a state of a live source; being lost is a fault until frames come again."""
+        if state == "lost" and not self._source_is_lost:
+            self._source_is_lost = True
+            self._fault("raised", "source", detail)
+        elif state in ("streaming", "streaming again") and self._source_is_lost:
+            self._source_is_lost = False
+            self._fault("cleared", "source", detail)
+
+    def _watch_failures(self, inspection: Inspection) -> None:
+        """That no frame can be inspected any more is a fault too: nobody would see a defect."""
+        self._failed_in_a_row = self._failed_in_a_row + 1 if inspection.verdict == "failed" else 0
+        if self._failed_in_a_row == _FAILED_IN_A_ROW:
+            self._frames_fail = True
+            self._fault("raised", "frames", f"{_FAILED_IN_A_ROW} frames in a row failed; the last: {inspection.error}")
+        elif self._frames_fail and not self._failed_in_a_row:
+            self._frames_fail = False
+            self._fault("cleared", "frames", "frames are inspected again")
+
+    def _fault(self, state: str, what: str, detail: str) -> None:
+        self._queue.append(("fault", uuid.uuid4().hex, None, {"state": state, "what": what, "detail": detail}))
+
+    def close(self, stop: Stop) -> None:
+        """Commit what is noted, write waiting pictures, let sinks go on for a moment; the rest goes out at the next start."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        while self._thread.is_alive() and not stop.is_overdue():
+            self._thread.join(_PERIOD_SECONDS)
+        self.unrecorded += len(self._queue)
+        if self.pictures:
+            self.pictures.close(_CLOSE_SECONDS)
+        for deliverer in self.deliverers:
+            deliverer.close_soon(_CLOSE_SECONDS)
+        for deliverer in self.deliverers:
+            deliverer.join()
+
+    def _work(self) -> None:
+        try:
+            self._commit_until_the_end()
+        except (
+            Exception
+        ) as error:  # a bug, so it keeps its traceback; verdicts go on, and say that they are not recorded
+            traceback.print_exc()
+            self._failing = True
+            self._tell(f"store: stopped: {type(error).__name__}: {error}. Verdicts go on, unrecorded.")
+
+    def _commit_until_the_end(self) -> None:
+        store: Store | None = None
+        forgot_at = 0.0
+        while True:
+            is_last = self._closing.is_set()
+            store = self._commit(store)
+            if store and not self._queue and time.monotonic() - forgot_at > _FORGET_EVERY_SECONDS:
+                forgot_at = time.monotonic()
+                with contextlib.suppress(sqlite3.Error):
+                    store.forget(time.time() - 86_400 * self._settings.keep_days, _FORGET_ROWS)
+            if is_last:
+                break
+            self._closing.wait(_RETRY_SECONDS if self._failing else _PERIOD_SECONDS)
+        if store:
+            store.close()
+
+    def _commit(self, store: Store | None) -> Store | None:
+        """Write all that waits in one transaction; what could not be written waits on, for a new connection."""
+        waiting = list(self._queue)
+        if not waiting:
+            return store
+        try:
+            store = store or Store(self._folder, create=True)
+            store.append([self._event(*one) for one in waiting])
+        except (sqlite3.Error, EdgeLeatherError) as error:
+            if not self._failing:
+                self._tell(f"store: cannot record: {error}. Verdicts go on, unrecorded.")
+            self._failing = True
+            if store:
+                store.close()
+            return None
+        for _ in waiting:
+            self._queue.popleft()
+        if self._failing:
+            self._failing = False
+            self._tell(f"store: records again; {self.unrecorded} verdicts were not recorded")
+        for deliverer in self.deliverers:
+            deliverer.wake()
+        return store
+
+    def _event(self, topic: Topic, event_id: str, inspection: Inspection | None, details: dict[str, Any]) -> Event:
+        at = inspection.captured_at if inspection else details.setdefault("at", time.time())
+        body = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
+        body |= details
+        if inspection:
+            body |= to_record(inspection)
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False)
+        return Event(event_id, at, topic, self._article, inspection.frame if inspection else None, text)

@@ -1,0 +1,164 @@
+"""Delivery: one thread a sink tells its receiver what the store has committed, in order, at least once, with back-off."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
+
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.runtime.store import Store, StoredEvent, Topic
+
+_BATCH_EVENTS = 64
+_ACKNOWLEDGE_SECONDS = 0.1  # what is told again, under the same id, when the station is killed in between
+_LOOK_SECONDS = 1.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+_REFUSALS = 3
+
+
+class DeliveryError(EdgeLeatherError):
+    """The receiver could not be told now; it is tried again."""
+
+
+class RefusedError(EdgeLeatherError):
+    """The receiver will not take this event; after three refusals it is set aside."""
+
+
+class AlertSink(Protocol):
+    """Tells one receiver. Made before the loop starts, then used and closed on its deliverer's thread."""
+
+    def deliver(self, event_id: str, body: str) -> None:
+        """Tell of one event (a JSON object); a return means that the receiver has it.
+
+        Raises:
+            DeliveryError, RefusedError: it has not.
+        """
+
+    def close(self) -> None: ...
+
+
+class Deliverer:
+    """A sink's thread. What fails here is noted in the store and shown once; it touches no other sink and never the loop."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        topics: Sequence[Topic],
+        sink: AlertSink,
+        tell: Callable[[str], None],
+        hide: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        """`tell` gets one line when a receiver cannot be reached, and one when it can again; `hide` takes secrets out of it."""
+        self.name = name
+        self.first_error: str | None = None
+        self._folder, self._topics, self._sink, self._tell, self._hide = folder, topics, sink, tell, hide
+        self._woken, self._closing = threading.Event(), threading.Event()
+        self._until = float("inf")
+        self._refusals = 0
+        with closing(Store(folder, create=True)) as store:
+            store.register(name, topics)
+        self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that events were committed."""
+        self._woken.set()
+
+    def close_soon(self, seconds: float) -> None:
+        """Tell what waits for so long at most, or until the first failure."""
+        self._until = time.monotonic() + seconds
+        self._closing.set()
+        self._woken.set()
+
+    def join(self) -> None:
+        self._thread.join(max(0.0, self._until - time.monotonic()) + 1.0)
+
+    def _work(self) -> None:
+        try:
+            with closing(self._sink):
+                self._deliver_until_the_end()
+        except Exception as error:  # a bug, so it keeps its traceback; the loop and the other sinks go on
+            traceback.print_exc()
+            self._trouble(f"stopped: {type(error).__name__}: {error}")
+
+    def _deliver_until_the_end(self) -> None:
+        store: Store | None = None
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            self._woken.clear()
+            is_last = self._closing.is_set()
+            try:
+                store = store or Store(self._folder)
+                done, is_empty = self._deliver_batch(store)
+            except (DeliveryError, sqlite3.Error, EdgeLeatherError) as error:
+                done, is_empty = False, False
+                self._note_failure(store, str(error))
+            if done:
+                pause = _FIRST_PAUSE_SECONDS
+            if (is_last and (is_empty or not done)) or time.monotonic() > self._until:
+                break
+            if not done:
+                self._closing.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            elif is_empty:
+                self._woken.wait(_LOOK_SECONDS)  # and now and then, for what `events retry` put back
+        if store:
+            store.close()
+
+    def _deliver_batch(self, store: Store) -> tuple[bool, bool]:
+        """Tell the next events; whether all went well, and whether none was left."""
+        told: list[int] = []
+        since = time.monotonic()
+        batch = store.waiting(self.name, _BATCH_EVENTS)
+        try:
+            for stored in batch:
+                if time.monotonic() > self._until:
+                    break
+                self._deliver(store, stored, told)
+                if time.monotonic() - since > _ACKNOWLEDGE_SECONDS and told:
+                    store.told(self.name, told)
+                    told, since = [], time.monotonic()
+        finally:
+            if told:
+                store.told(self.name, told)
+        if batch and self.first_error:
+            self.first_error = None
+            self._tell(f"sink {self.name}: delivers again")
+        return True, len(batch) < _BATCH_EVENTS
+
+    def _deliver(self, store: Store, stored: StoredEvent, told: list[int]) -> None:
+        try:
+            self._sink.deliver(stored.event.id, stored.event.body)
+        except RefusedError as error:
+            self._refusals += 1
+            if self._refusals < _REFUSALS:
+                raise DeliveryError(str(error)) from error
+            if told:  # before this one, or the cursor would pass over them
+                store.told(self.name, told)
+                told.clear()
+            store.put_aside(self.name, stored.seq, self._hide(str(error)))
+            self._tell(f"sink {self.name}: event {stored.event.id} is set aside: {self._hide(str(error))}")
+        else:
+            told.append(stored.seq)
+        self._refusals = 0
+
+    def _note_failure(self, store: Store | None, reason: str) -> None:
+        self._trouble(reason)
+        if store:
+            try:
+                store.failed(self.name, self._hide(reason))
+            except sqlite3.Error:  # the store itself is in trouble; its writer says so
+                return
+
+    def _trouble(self, reason: str) -> None:
+        if self.first_error is None:
+            self.first_error = self._hide(reason)
+            self._tell(f"sink {self.name}: {self.first_error} It is tried again, and nothing is lost.")

@@ -1,0 +1,128 @@
+"""Pictures of defects beside the store: written on a thread of their own, with limits on size, age and free space.
+
+JPEG, since a PNG takes ten times the processor's time (4.0 against 0.4 ms at 256 x 256), which the engine would lack.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.images import write_image
+from edgeleather.runtime.inspector import Inspection
+from edgeleather.runtime.overlay import draw_overlay
+
+PICTURES_FOLDER = "pictures"
+_QUEUE_FRAMES = 8
+_PERIOD_SECONDS = 0.25
+_MOST_PER_SECOND = 5.0
+
+
+@dataclass(frozen=True)
+class PictureRules:
+    """What of the pictures is kept: at most `max_mb` and `keep_days`, and none while less than `free_floor_mb` are free."""
+
+    DEFAULTS_APPLY: ClassVar[bool] = True
+    keep: bool = True
+    max_mb: float = 2000.0
+    keep_days: float = 30.0
+    free_floor_mb: float = 500.0
+    most_per_second: float = _MOST_PER_SECOND
+
+    def __post_init__(self) -> None:
+        for name in ("max_mb", "keep_days", "most_per_second"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
+        if self.free_floor_mb < 0:
+            raise ValueError(f"free_floor_mb: expected 0 or more, got {self.free_floor_mb}")
+
+
+class Pictures:
+    """Overlay pictures of defects. A frame that comes too fast, or finds no room, has none; it is counted, never waited for.
+
+    Used by one thread; another writes.
+    """
+
+    def __init__(self, folder: Path, rules: PictureRules) -> None:
+        """Make the folder, and take stock of what is there.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self.skipped = 0
+        self.kept = 0
+        self.first_error: str | None = None
+        self._folder, self._rules = folder, rules
+        folder.mkdir(parents=True, exist_ok=True)
+        self._there = sorted((path.name, path.stat().st_size) for path in folder.glob("*.jpg"))
+        self._bytes = sum(size for _, size in self._there)
+        self._budget, self._refilled_at = max(1.0, rules.most_per_second), time.monotonic()
+        self._queue: queue.Queue[tuple[str, Inspection]] = queue.Queue(_QUEUE_FRAMES)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="pictures", daemon=True)
+        self._thread.start()
+
+    def take(self, inspection: Inspection, event_id: str) -> str | None:
+        """Queue the picture of a defect; its name, or None where it gets none."""
+        now = time.monotonic()
+        most = self._rules.most_per_second
+        self._budget = min(max(1.0, most), self._budget + most * (now - self._refilled_at))
+        self._refilled_at = now
+        when = datetime.fromtimestamp(inspection.captured_at).strftime("%Y%m%d-%H%M%S")
+        name = f"{when}-{inspection.frame:06d}-{event_id[:8]}.jpg"
+        if self._budget < 1 or self._queue.full():
+            self.skipped += 1
+            return None
+        self._budget -= 1
+        self._queue.put_nowait((name, inspection))
+        return name
+
+    def close(self, seconds: float) -> None:
+        """Write what is queued, for so long at most."""
+        self._closing.set()
+        self._thread.join(seconds)
+        self.skipped += self._queue.qsize()
+
+    def _work(self) -> None:
+        self._forget(time.time())
+        while not (self._closing.is_set() and self._queue.empty()):
+            try:
+                name, inspection = self._queue.get_nowait()
+            except queue.Empty:  # looked for rather than woken up: a wake-up a frame costs the engine's threads
+                self._closing.wait(_PERIOD_SECONDS)
+                continue
+            try:
+                self._write(name, inspection)
+            except (EdgeLeatherError, OSError) as error:
+                self.skipped += 1
+                self.first_error = self.first_error or str(error)
+
+    def _write(self, name: str, inspection: Inspection) -> None:
+        if shutil.disk_usage(self._folder).free < 1e6 * self._rules.free_floor_mb:
+            raise EdgeLeatherError(
+                f"{self._folder}: fewer than {self._rules.free_floor_mb:g} MB are free, so no picture is kept. Make room there."
+            )
+        path = self._folder / name
+        write_image(path, draw_overlay(inspection))
+        self.kept += 1
+        self._there.append((name, path.stat().st_size))
+        self._bytes += self._there[-1][1]
+        self._forget(inspection.captured_at)
+
+    def _forget(self, now: float) -> None:
+        """Delete the oldest, by the time in their names, beyond the limits of size and age."""
+        oldest = datetime.fromtimestamp(max(0.0, now - 86_400 * self._rules.keep_days)).strftime("%Y%m%d-%H%M%S")
+        while self._there and (self._bytes > 1e6 * self._rules.max_mb or self._there[0][0] < oldest):
+            name, size = self._there.pop(0)
+            self._bytes -= size
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._folder / name)  # noqa: PTH108 - a name, and no more than that

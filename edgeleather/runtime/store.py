@@ -1,0 +1,343 @@
+"""The local record of everything seen: an SQLite file in which every verdict, alarm and fault is a row, and the outbox.
+
+The outbox is a cursor a sink: what it has been told of lies behind, what it is still to be told of ahead. An event that a
+receiver refuses for good is set aside, so that it holds up no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.files import cannot_write
+
+Topic = Literal["good", "defect", "failed", "alarm", "fault"]
+TOPICS: tuple[Topic, ...] = ("good", "defect", "failed", "alarm", "fault")
+STORE_FILE = "events.sqlite"
+_SCHEMA_VERSION = 1
+_BUSY_SECONDS = 10.0
+_TABLES = """
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, at REAL NOT NULL, topic TEXT NOT NULL,
+  article TEXT, frame INTEGER, body TEXT NOT NULL
+);
+CREATE INDEX events_by_topic ON events (topic, seq);
+CREATE INDEX events_by_time ON events (at);
+CREATE TABLE sinks (
+  name TEXT PRIMARY KEY, topics TEXT NOT NULL, told_seq INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
+  last_error TEXT
+);
+CREATE TABLE set_aside (
+  sink TEXT NOT NULL, seq INTEGER NOT NULL, error TEXT NOT NULL, again INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (sink, seq)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What the store keeps and sinks receive: `body` is its JSON object, which repeats `id`, `at` (Unix seconds) and `topic`."""
+
+    id: str
+    at: float
+    topic: Topic
+    article: str | None
+    frame: int | None
+    body: str
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """An event and its place in the order of the store."""
+
+    seq: int
+    event: Event
+
+
+@dataclass(frozen=True)
+class SinkState:
+    """How far a sink is: events still to be told, events set aside, failures in a row and the last reason."""
+
+    name: str
+    waiting: int
+    set_aside: int
+    failures: int
+    last_error: str | None
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events: times in Unix seconds, `until` exclusive; None and empty mean all."""
+
+    since: float | None = None
+    until: float | None = None
+    topics: tuple[Topic, ...] = ()
+    article: str | None = None
+
+
+class Store:
+    """One connection to the store of a folder; each thread and process has its own."""
+
+    def __init__(self, folder: Path, create: bool = False) -> None:
+        """Open it; with `create`, make it where there is none.
+
+        Raises:
+            EdgeLeatherError: there is none, it is damaged or of another version, or the disk refuses.
+        """
+        self.path = folder / STORE_FILE
+        if not create and not self.path.is_file():
+            raise EdgeLeatherError(f"expected a store at {folder} ({STORE_FILE}), found none.")
+        try:
+            if create:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+        except OSError as error:
+            raise EdgeLeatherError(cannot_write(folder, error)) from error
+        except sqlite3.Error as error:
+            raise EdgeLeatherError(self._unusable(error)) from error
+        try:
+            self._prepare(create)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise EdgeLeatherError(self._unusable(error)) from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _unusable(self, error: sqlite3.Error) -> str:
+        return (
+            f"{self.path}: the store cannot be used ({error}). If it is damaged, move it away (a new one is made); else check "
+            "the disk and your rights."
+        )
+
+    def _prepare(self, create: bool) -> None:
+        # FULL syncs the log at each commit: what was committed outlives a power cut, and kill -9 all the more.
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 2000"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        if create and not self._version():
+            with self._transaction():
+                if not self._version():  # another process may have been first
+                    for statement in _TABLES.split(";\n"):
+                        self._connection.execute(statement)
+                    self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        if self._version() != _SCHEMA_VERSION:
+            raise EdgeLeatherError(
+                f"{self.path}: expected a store of version {_SCHEMA_VERSION}, got {self._version()}. Move it away, or use the "
+                "edgeleather that made it."
+            )
+
+    def _version(self) -> int:
+        return self._one("PRAGMA user_version", ())
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Commit events, all or none; those of an id that is there already are passed over.
+
+        Raises:
+            sqlite3.Error: the disk is full or broken; none of them is recorded.
+        """
+        rows = [(one.id, one.at, one.topic, one.article, one.frame, one.body) for one in events]
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO events (id, at, topic, article, frame, body) VALUES (?, ?, ?, ?, ?, ?)", rows
+            )
+
+    def register(self, sink: str, topics: Sequence[Topic]) -> None:
+        """Make a sink known; a new one, and one of other topics that waits for nothing, is told of what comes from now on."""
+        known = next((state for state in self.sinks() if state.name == sink), None)
+        with self._transaction():
+            if known is None or not known.waiting:
+                self._connection.execute(
+                    "INSERT INTO sinks (name, topics, told_seq) VALUES (?, ?, (SELECT coalesce(max(seq), 0) FROM events)) "
+                    "ON CONFLICT (name) DO UPDATE SET told_seq = excluded.told_seq",
+                    (sink, "[]"),
+                )
+            self._connection.execute("UPDATE sinks SET topics = ? WHERE name = ?", (json.dumps(list(topics)), sink))
+
+    def waiting(self, sink: str, most: int) -> list[StoredEvent]:
+        """What a sink is to be told next, in order; first what `retry` put back."""
+        again = self._rows(
+            "JOIN set_aside USING (seq) WHERE set_aside.sink = ? AND set_aside.again ORDER BY seq LIMIT ?",
+            (sink, most),
+        )
+        if again:
+            return again
+        topics, told_seq = self._sink(sink)
+        marks = ", ".join("?" * len(topics))
+        return self._rows(
+            f"WHERE topic IN ({marks}) AND events.seq > ? ORDER BY events.seq LIMIT ?", (*topics, told_seq, most)
+        )
+
+    def told(self, sink: str, seqs: Sequence[int]) -> None:
+        """Note that a sink was told of these events, the order of `waiting` kept."""
+        with self._transaction():
+            self._connection.executemany(
+                "DELETE FROM set_aside WHERE sink = ? AND seq = ?", [(sink, seq) for seq in seqs]
+            )
+            self._connection.execute(
+                "UPDATE sinks SET told_seq = max(told_seq, ?), failures = 0, last_error = NULL WHERE name = ?",
+                (max(seqs), sink),
+            )
+
+    def failed(self, sink: str, error: str) -> None:
+        """Note that telling a sink failed; the event stays the next one."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE sinks SET failures = failures + 1, last_error = ? WHERE name = ?", (error, sink)
+            )
+
+    def put_aside(self, sink: str, seq: int, error: str) -> None:
+        """Note that a sink will not take an event; the next one's turn comes."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO set_aside (sink, seq, error) VALUES (?, ?, ?) "
+                "ON CONFLICT (sink, seq) DO UPDATE SET error = excluded.error, again = 0",
+                (sink, seq, error),
+            )
+            self._connection.execute(
+                "UPDATE sinks SET told_seq = max(told_seq, ?), failures = 0, last_error = ? WHERE name = ?",
+                (seq, error, sink),
+            )
+
+    def retry(self, sink: str | None = None) -> int:
+        """Put back what was set aside, of one sink or all; how many that were.
+
+        Raises:
+            EdgeLeatherError: no such sink.
+        """
+        if sink is not None:
+            self._sink(sink)
+        with self._transaction():
+            return self._connection.execute(
+                "UPDATE set_aside SET again = 1 WHERE sink = coalesce(?, sink)", (sink,)
+            ).rowcount
+
+    def sinks(self) -> list[SinkState]:
+        """Every sink that was ever registered."""
+        states = []
+        for name, topics_json, told_seq, failures, last_error in self._connection.execute(
+            "SELECT name, topics, told_seq, failures, coalesce(last_error, (SELECT error FROM set_aside WHERE sink = name "
+            "ORDER BY seq DESC LIMIT 1)) FROM sinks ORDER BY name"
+        ).fetchall():
+            topics = json.loads(topics_json)
+            marks = ", ".join("?" * len(topics))
+            waiting = self._one(
+                f"SELECT count(*) FROM events WHERE topic IN ({marks}) AND seq > ?", (*topics, told_seq)
+            )
+            aside = self._one("SELECT count(*) FROM set_aside WHERE sink = ?", (name,))
+            states.append(SinkState(name, waiting, aside, failures, last_error))
+        return states
+
+    def select(self, chosen: Filter, most: int | None = None) -> Iterator[StoredEvent]:
+        """Events in their order; with `most`, the latest so many."""
+        clauses, values = _where(chosen)
+        where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
+        query = f"SELECT events.seq, id, at, topic, article, frame, body FROM events {where}"
+        if most is not None:
+            query = f"SELECT * FROM ({query} ORDER BY seq DESC LIMIT {int(most)})"
+        for seq, *fields in self._connection.execute(f"{query} ORDER BY seq", values):
+            yield StoredEvent(seq, Event(*fields))
+
+    def is_raised(self, topic: Topic, what: str) -> bool:
+        """Whether the latest alarm or fault of this `what` was left raised."""
+        row = self._connection.execute(
+            "SELECT json_extract(body, '$.state') FROM events WHERE topic = ? AND json_extract(body, '$.what') = ? "
+            "ORDER BY seq DESC LIMIT 1",
+            (topic, what),
+        ).fetchone()
+        return row is not None and row[0] == "raised"
+
+    def forget(self, before: float, most: int) -> int:
+        """Delete the oldest rows from before a time (Unix seconds), but none that a sink is still to be told of."""
+        waits = (
+            "EXISTS (SELECT 1 FROM sinks WHERE events.seq > told_seq AND instr(topics, '\"' || events.topic || '\"'))"
+        )
+        kept = f"seq IN (SELECT seq FROM set_aside) OR {waits}"
+        with self._transaction():
+            return self._connection.execute(
+                f"DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at < ? AND NOT ({kept}) ORDER BY at LIMIT ?)",
+                (before, most),
+            ).rowcount
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _rows(self, rest: str, values: Sequence[object]) -> list[StoredEvent]:
+        found = self._connection.execute(
+            f"SELECT events.seq, id, at, topic, article, frame, body FROM events {rest}", values
+        ).fetchall()
+        return [StoredEvent(seq, Event(*fields)) for seq, *fields in found]
+
+    def _one(self, query: str, values: Sequence[object]) -> int:
+        return int(self._connection.execute(query, values).fetchone()[0])
+
+    def _sink(self, name: str) -> tuple[list[str], int]:
+        row = self._connection.execute("SELECT topics, told_seq FROM sinks WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            known = ", ".join(state.name for state in self.sinks()) or "none"
+            raise EdgeLeatherError(f"expected a sink of this store ({known}), got {name}.")
+        return json.loads(row[0]), int(row[1])
+
+
+def _where(chosen: Filter) -> tuple[list[str], list[object]]:
+    clauses, values = [], list[object]()
+    if chosen.since is not None:
+        clauses.append("at >= ?")
+        values.append(chosen.since)
+    if chosen.until is not None:
+        clauses.append("at < ?")
+        values.append(chosen.until)
+    if chosen.topics:
+        clauses.append(f"topic IN ({', '.join('?' * len(chosen.topics))})")
+        values.extend(chosen.topics)
+    if chosen.article is not None:
+        clauses.append("article = ?")
+        values.append(chosen.article)
+    return clauses, values
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a store's folder for one station; a second is refused instead of mixing its frames in.
+
+    Raises:
+        EdgeLeatherError: another process holds it, or the folder cannot be written.
+    """
+    import fcntl  # POSIX; what runs stations is Linux
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(folder, error)) from error
+    try:
+        for attempt in range(20):  # one that was just killed needs a moment to be gone
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if attempt == 19:
+                    raise EdgeLeatherError(
+                        f"{folder}: another station writes to this store. Stop it, or use another folder."
+                    ) from error
+                time.sleep(0.1)
+        yield
+    finally:
+        os.close(descriptor)

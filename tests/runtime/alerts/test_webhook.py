@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from edgeleather.runtime.alerts.webhook import WebhookSettings
+from edgeleather.runtime.credentials import Credentials
+from edgeleather.runtime.outbox import DeliveryError, RefusedError
+from tests.runtime.receivers import WebhookReceiver, free_port
+
+BODY = json.dumps({"id": "e1", "article": "Kalb, größte Güte"}, ensure_ascii=False)
+
+
+def opened(tmp_path, address, environment=None, **settings):
+    return WebhookSettings("webhook", address, **settings).open(
+        Credentials(tmp_path, environment or {}), tmp_path, "line-3"
+    )
+
+
+def test_an_event_arrives_whole_with_its_id(tmp_path):
+    receiver = WebhookReceiver()
+    with receiver.running():
+        headers = {"Authorization": "Bearer ${TOKEN}"}
+        opened(tmp_path, receiver.address, {"TOKEN": "t0ken"}, headers=headers).deliver("e1", BODY)
+    assert receiver.events == [json.loads(BODY)]
+    assert receiver.headers[0]["Idempotency-Key"] == "e1" and receiver.headers[0]["Authorization"] == "Bearer t0ken"
+
+
+def test_user_and_password_become_a_header(tmp_path):
+    receiver = WebhookReceiver()
+    address = f"http://${{USER}}:${{PASSWORD}}@127.0.0.1:{receiver.port}/events"
+    with receiver.running():
+        opened(tmp_path, address, {"USER": "me", "PASSWORD": "a/b@c"}).deliver("e1", BODY)
+    assert base64.b64decode(receiver.headers[0]["Authorization"].removeprefix("Basic ")) == b"me:a/b@c"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(500, DeliveryError), (401, DeliveryError), (429, DeliveryError), (302, DeliveryError), (422, RefusedError)],
+)  # fmt: skip
+def test_an_answer_that_is_no_yes_is_no_delivery(tmp_path, code, error):
+    receiver = WebhookReceiver()
+    receiver.answers = [code]
+    with receiver.running(), pytest.raises(error, match=f"answered {code}"):
+        opened(tmp_path, receiver.address).deliver("e1", BODY)
+    assert receiver.events == []
+
+
+def test_who_is_not_there_is_a_message_without_secrets(tmp_path):
+    address = f"http://${{USER}}:${{PASSWORD}}@127.0.0.1:{free_port()}/x?key=${{KEY}}"
+    secrets = {"USER": "operator", "PASSWORD": "hunter2", "KEY": "k3y"}
+    with pytest.raises(DeliveryError, match=r"cannot be reached: .*refused") as caught:
+        opened(tmp_path, address, secrets).deliver("e1", BODY)
+    assert not any(secret in str(caught.value) for secret in secrets.values())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "file:///etc/passwd", "ftp://host/", "http://", "http:///x", "http://host:99999/", "http://ho st/",
+        "http://host/\r\nX: 1", "", "host", "http://[bad/", "http://me:secret@host/",
+    ],
+)  # fmt: skip
+def test_hostile_addresses_are_refused_before_anything_is_sent(address):
+    with pytest.raises(ValueError, match="expected"):
+        WebhookSettings("webhook", address)
+
+
+@pytest.mark.parametrize("headers", [{"X": "a\r\nY: b"}, {"X\r\nY": "a"}, {"": "a"}, {"Größe": "a"}])
+def test_headers_that_would_break_out_are_refused(headers):
+    with pytest.raises(ValueError, match="no header's name"):
+        WebhookSettings("webhook", "http://host/", headers=headers)
