@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import queue
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -20,6 +22,7 @@ from edgeleather.runtime.watched import WatchedFolder, WatchFrom, frame_of_pictu
 # These containers hold a duration, from which the number of frames follows only nearly.
 _COUNT_IS_ESTIMATED = (".mkv", ".webm", ".ts", ".mpg", ".mpeg", ".wmv")
 _KINDS = "a picture, a folder, a quoted pattern, a video file, a camera's number, an RTSP or HTTP address or gstreamer:PIPELINE"
+_AHEAD_FRAMES = 2
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 
 
@@ -74,6 +77,58 @@ class VideoSource:
             )
 
 
+class ReadAhead:
+    """The frames of files, read on a thread while the one before is inspected; none is dropped.
+
+    It gains what reading waits for (a network drive); of decoding nothing where inference has every core (0.99 times as fast
+    on 2 cores, pictures on a local disk).
+    """
+
+    drop_policy: DropPolicy = "every_frame"
+    dropped = 0
+
+    def __init__(self, source: PictureSource | VideoSource) -> None:
+        self._source = source
+        self.total = source.total
+
+    def __iter__(self) -> Generator[Frame, None, None]:
+        ahead: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD_FRAMES)
+        left = threading.Event()
+
+        def read() -> None:
+            end: BaseException | None = None
+            try:
+                with contextlib.closing(iter(self._source)) as frames:
+                    for frame in frames:
+                        if not _put(ahead, frame, left):
+                            return
+            except BaseException as error:  # belongs to who iterates
+                end = error
+            _put(ahead, end, left)
+
+        thread = threading.Thread(target=read, name="read ahead", daemon=True)
+        thread.start()
+        try:
+            while (item := ahead.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            left.set()
+            thread.join()
+
+
+def _put(
+    ahead: queue.Queue[Frame | BaseException | None], item: Frame | BaseException | None, left: threading.Event
+) -> bool:
+    """Queue an item; False where nobody iterates any more."""
+    while not left.is_set():
+        with contextlib.suppress(queue.Full):
+            ahead.put(item, timeout=0.1)
+            return True
+    return False
+
+
 class MemorySource:
     """Frames that are in memory already: for tests and for measuring the loop itself."""
 
@@ -120,12 +175,12 @@ def open_source(
                 f"{source}: expected pictures in this folder ({', '.join(s[1:] for s in SUFFIXES)}), found none. "
                 f"For those in its folders, quote a pattern: --source '{source.rstrip('/')}/*/*.png'"
             )
-        return PictureSource(pictures)
+        return ReadAhead(PictureSource(pictures))
     if path.is_file():
         if is_image(path):
             return PictureSource([path])
         if path.suffix.lower() in VIDEO_SUFFIXES:
-            return VideoSource(path)
+            return ReadAhead(VideoSource(path))
         known = ", ".join(suffix[1:] for suffix in (*SUFFIXES, *VIDEO_SUFFIXES))
         raise EdgeLeatherError(
             f"{source}: expected a picture or a video ({known}), got a {path.suffix or 'nameless'} file."
@@ -135,6 +190,6 @@ def open_source(
         pictures = [match for match in matches if is_image(match) and not match.is_dir()]
         if not pictures:
             raise EdgeLeatherError(f"{source}: expected pictures that match this pattern, found none.")
-        return PictureSource(pictures)
+        return ReadAhead(PictureSource(pictures))
     found = "a pipe or device" if path.exists() else "nothing"
     raise EdgeLeatherError(f"{source}: expected {_KINDS}, found {found} there.")

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 
 import pytest
 
 from edgeleather.dataset.film import write_film
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.runtime.sources import MemorySource, open_source
+from edgeleather.runtime.sources import MemorySource, PictureSource, ReadAhead, open_source
 from tests.tiny import SETTINGS, write_cut_film
 
 
@@ -72,6 +73,42 @@ def test_nothing_there(tmp_path):
 def test_a_folder_of_folders_says_how_to_reach_them(dataset_folder):
     with pytest.raises(EdgeLeatherError, match=r"quote a pattern"):
         open_source(str(dataset_folder / "test"))
+
+
+def test_files_are_read_while_the_frame_before_is_inspected(good_picture):
+    class Slow(PictureSource):
+        def __iter__(self):
+            for frame in super().__iter__():
+                time.sleep(0.03)
+                yield frame
+
+    started = time.perf_counter()
+    frames = []
+    for frame in ReadAhead(Slow([good_picture] * 20)):
+        time.sleep(0.03)
+        frames.append(frame.index)
+    assert frames == list(range(20)) and time.perf_counter() - started < 0.85 * 20 * 0.06
+
+
+def test_reading_ahead_ends_with_who_iterates_and_passes_errors_on(good_picture):
+    class Breaks(PictureSource):
+        ended = False
+
+        def __iter__(self):
+            try:
+                yield from super().__iter__()
+                raise EdgeLeatherError("the drive is gone")
+            finally:
+                self.ended = True
+
+    source = Breaks([good_picture] * 3)
+    with pytest.raises(EdgeLeatherError, match="the drive is gone"):
+        list(ReadAhead(source))
+    left = Breaks([good_picture] * 100)
+    frames = iter(ReadAhead(left))
+    next(frames)
+    frames.close()
+    assert source.ended and left.ended
 
 
 def test_frames_from_memory(noise_bgr):
