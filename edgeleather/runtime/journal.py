@@ -201,8 +201,9 @@ class Journal:
         if self._failing:
             self._failing = False
             self._tell(f"store: records again; {self.unrecorded} verdicts were not recorded")
+        topics = {topic for topic, *_ in waiting}
         for deliverer in self.deliverers:
-            deliverer.wake()
+            deliverer.wake(topics)
         return store
 
     def _event(self, topic: Topic, event_id: str, inspection: Inspection | None, details: dict[str, Any]) -> Event:

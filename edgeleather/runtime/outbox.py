@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
@@ -57,7 +57,7 @@ class Deliverer:
         """`tell` gets one line when a receiver cannot be reached, and one when it can again; `hide` takes secrets out of it."""
         self.name = name
         self.first_error: str | None = None
-        self._folder, self._topics, self._sink, self._tell, self._hide = folder, topics, sink, tell, hide
+        self._folder, self._topics, self._sink, self._tell, self._hide = folder, frozenset(topics), sink, tell, hide
         self._woken, self._closing = threading.Event(), threading.Event()
         self._until = float("inf")
         self._refusals = 0
@@ -68,9 +68,10 @@ class Deliverer:
     def start(self) -> None:
         self._thread.start()
 
-    def wake(self) -> None:
-        """Say that events were committed."""
-        self._woken.set()
+    def wake(self, topics: Collection[Topic]) -> None:
+        """Say that events of these topics were committed; one that it does not receive is no reason to wake up."""
+        if not self._topics.isdisjoint(topics):
+            self._woken.set()
 
     def close_soon(self, seconds: float) -> None:
         """Tell what waits for so long at most, or until the first failure."""

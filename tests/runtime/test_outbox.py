@@ -55,7 +55,7 @@ def test_events_are_told_in_order_and_not_again_at_the_next_start(tmp_path):
     first, second = Records(), Records()
     with delivering(tmp_path, "one", first) as deliverer:
         append(tmp_path, range(100))
-        deliverer.wake()
+        deliverer.wake({"alarm"})
         wait_until(lambda: len(first.told) == 100, 5, first.told)
     assert first.told == [f"e{n}" for n in range(100)] and first.closed
     with delivering(tmp_path, "one", second):
@@ -67,7 +67,7 @@ def test_what_waits_at_the_end_goes_out_at_the_next_start(tmp_path):
     lines = []
     with delivering(tmp_path, "one", Records(DeliveryError("no route.")), lines.append) as deliverer:
         append(tmp_path, range(3))
-        deliverer.wake()
+        deliverer.wake({"alarm"})
         wait_until(lambda: lines, 5, lines)
     assert lines == ["sink one: no route. It is tried again, and nothing is lost."]
     assert states(tmp_path)["one"].waiting == 3 and states(tmp_path)["one"].last_error == "no route."
@@ -81,7 +81,7 @@ def test_one_sinks_failure_touches_no_other(tmp_path):
     broken, buggy, good = Records(DeliveryError("no.")), Records(ZeroDivisionError("a bug")), Records()
     with delivering(tmp_path, "a", broken), delivering(tmp_path, "b", buggy), delivering(tmp_path, "c", good) as last:
         append(tmp_path, range(10))
-        last.wake()
+        last.wake({"alarm"})
         wait_until(lambda: len(good.told) == 10, 5, good.told)
 
 
@@ -89,7 +89,7 @@ def test_a_receiver_that_is_back_gets_all_in_order_and_who_watches_is_told(tmp_p
     lines, sink = [], Records(DeliveryError("away."))
     with delivering(tmp_path, "one", sink, lines.append) as deliverer:
         append(tmp_path, range(5))
-        deliverer.wake()
+        deliverer.wake({"alarm"})
         wait_until(lambda: lines, 5, lines)
         sink.error = None
         wait_until(lambda: len(sink.told) == 5, 10, sink.told)
@@ -103,7 +103,7 @@ def test_an_event_that_is_refused_three_times_is_set_aside_and_can_be_put_back(t
     sink = WebhookSettings("webhook", receiver.address).open(Credentials(tmp_path, {}), tmp_path, "x")
     with receiver.running(), delivering(tmp_path, "mes", sink) as deliverer:
         append(tmp_path, range(4))
-        deliverer.wake()
+        deliverer.wake({"alarm"})
         wait_until(lambda: len(receiver.events) == 3, 15, receiver.events)
         assert receiver.ids() == ["e0", "e2", "e3"]
         assert states(tmp_path)["mes"].set_aside == 1 and "answered 422" in states(tmp_path)["mes"].last_error
@@ -119,7 +119,7 @@ def test_secrets_are_taken_out_of_what_is_kept_and_shown(tmp_path):
     hide = lambda text: text.replace("hunter2", "${PASSWORD}")  # noqa: E731
     with delivering(tmp_path, "one", sink, lines.append, hide) as deliverer:
         append(tmp_path, [1])
-        deliverer.wake()
+        deliverer.wake({"alarm"})
         wait_until(lambda: lines, 5, lines)
         wait_until(lambda: states(tmp_path)["one"].last_error, 5, "nothing noted")
     assert "hunter2" not in lines[0] + states(tmp_path)["one"].last_error
@@ -132,7 +132,7 @@ def test_a_sink_that_hangs_holds_the_end_up_for_seconds_only(tmp_path):
 
     with delivering(tmp_path, "one", Hangs()) as deliverer:
         append(tmp_path, [1])
-        deliverer.wake()
+        deliverer.wake({"alarm"})
     assert states(tmp_path)["one"].waiting == 1
 
 
@@ -141,6 +141,6 @@ def test_any_number_is_told_once(tmp_path, count):
     sink = Records()
     with delivering(tmp_path, "one", sink) as deliverer:
         append(tmp_path, range(count))
-        deliverer.wake()
+        deliverer.wake({"alarm"})
         wait_until(lambda: len(sink.told) >= count, 5, sink.told)
     assert sink.told == [f"e{n}" for n in range(count)]
