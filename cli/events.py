@@ -73,7 +73,9 @@ def events() -> None:
 @events.command("list", epilog="Example: edgeleather events list store --verdict defect --since 8h")
 @store_argument
 @filter_options
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many, the latest.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="At most so many, the latest."
+)
 @as_json_option
 def list_events(
     store: Path,

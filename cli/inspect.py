@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +40,8 @@ from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedS
 from edgeleather.runtime.sources import open_source
 from edgeleather.runtime.store import only_writer
 from edgeleather.runtime.watched import WatchFrom
+
+_MOST_LINES = 200
 
 
 @click.command(
@@ -158,11 +162,16 @@ def inspect(
         threads=threads,
     )
     inspector = open_inspector(bundle, settings, is_free=not (precision or backend or trust_engine))
-    with contextlib.closing(inspector), stop_on_signals() as stop, opened_journal(store, article, stop) as journal:
+    with (
+        contextlib.closing(inspector),
+        stop_on_signals() as stop,
+        contextlib.closing(Says()) as say,
+        opened_journal(store, article, stop, say) as journal,
+    ):
         patience = Patience(reconnect_for, stall_after)
-        frames = open_source(source, stop, patience, say_state, watch)
+        frames = open_source(source, stop, patience, say.state, watch)
         sinks = local_sinks(quiet, as_json, jsonl, save_defects)
-        run_and_report(frames, inspector, sinks, stop, journal, as_json, fail_on_defect)
+        run_and_report(frames, inspector, sinks, stop, say, journal, as_json, fail_on_defect)
 
 
 def open_inspector(bundle: Path, settings: InspectorSettings, is_free: bool) -> Inspector:
@@ -175,7 +184,7 @@ def open_inspector(bundle: Path, settings: InspectorSettings, is_free: bool) -> 
 
 
 @contextlib.contextmanager
-def opened_journal(store: Path | None, article: str | None, stop: Stop) -> Iterator[Journal | None]:
+def opened_journal(store: Path | None, article: str | None, stop: Stop, say: Says) -> Iterator[Journal | None]:
     """The journal of `--store`, without sinks."""
     if store is None:
         yield None
@@ -189,15 +198,32 @@ def opened_journal(store: Path | None, article: str | None, stop: Stop) -> Itera
             journal.close(stop)
 
 
-def say(line: str) -> None:
-    """A line on standard error; who does not read it ends nothing."""
-    with contextlib.suppress(OSError):
-        click.echo(line, err=True)
+class Says:
+    """Lines on standard error from any thread, written by one of its own: a terminal that is held up holds up nothing else."""
 
+    def __init__(self) -> None:
+        self._lines: queue.Queue[str | None] = queue.Queue(_MOST_LINES)
+        self._thread = threading.Thread(target=self._work, name="standard error", daemon=True)
+        self._thread.start()
 
-def say_state(state: State, detail: str) -> None:
-    """A live source's state on standard error."""
-    say(f"{state}: {detail}")
+    def __call__(self, line: str) -> None:
+        with contextlib.suppress(queue.Full):  # nobody has read the ones before
+            self._lines.put_nowait(line)
+
+    def state(self, state: State, detail: str) -> None:
+        """A live source's state."""
+        self(f"{state}: {detail}")
+
+    def close(self) -> None:
+        """Write what waits, for a second at most."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
+        self._thread.join(1.0)
+
+    def _work(self) -> None:
+        while (line := self._lines.get()) is not None:
+            with contextlib.suppress(OSError):  # who read them is gone
+                click.echo(line, err=True)
 
 
 def local_sinks(quiet: bool, as_json: bool, jsonl: Path | None, save_defects: Path | None) -> list[QueuedSink]:
@@ -214,6 +240,7 @@ def run_and_report(
     inspector: Inspector,
     sinks: list[QueuedSink],
     stop: Stop,
+    say: Says,
     journal: Journal | None,
     as_json: bool,
     fail_on_defect: bool = False,
@@ -221,6 +248,7 @@ def run_and_report(
 ) -> None:
     """The loop, then its summary and exit code; `hide` takes secrets out of what is shown."""
     summary = run_loop(frames, inspector, sinks, stop, journal)
+    say.close()
     summary.source_error = summary.source_error and hide(summary.source_error)
     if any(sink.stuck for sink in sinks):
         # What held the sink may hold standard output or its lock too: two seconds for the summary, then out.

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
-from edgeleather.cli.inspect import local_sinks, open_inspector, run_and_report, say, say_state, stop_on_signals
+from edgeleather.cli.inspect import Says, local_sinks, open_inspector, run_and_report, stop_on_signals
 from edgeleather.cli.options import as_json_option, print_json
-from edgeleather.runtime.credentials import Credentials
+from edgeleather.runtime.credentials import Credentials, without_credentials
 from edgeleather.runtime.inspector import Inspector
-from edgeleather.runtime.station import Station, inspector_settings, open_station, read_station
+from edgeleather.runtime.live import live_address
+from edgeleather.runtime.sinks import Stop
+from edgeleather.runtime.station import Station, inspector_settings, open_station, open_station_source, read_station
 
 station_argument = click.argument("file", type=click.Path(path_type=Path))
 
@@ -32,7 +34,10 @@ def check(file: Path, as_json: bool) -> None:
     read = read_station(file)
     folder = file.absolute().parent
     credentials = Credentials(folder)
-    credentials.fill(read.source.address, encoded=True)
+    if read.source.is_live:
+        live_address(credentials.fill(read.source.address, encoded=True))
+    else:
+        open_station_source(read, folder, credentials, Stop(), lambda state, detail: None)
     sinks = read.sink_settings()
     for name, settings in sinks.items():
         with contextlib.closing(settings.open(credentials, folder, name)):
@@ -42,7 +47,7 @@ def check(file: Path, as_json: bool) -> None:
         summary = {
             "station": read.name,
             "article": read.article,
-            "source": read.source.address,
+            "source": without_credentials(read.source.address) if "://" in read.source.address else read.source.address,
             "bundle": read.bundle,
             "precision": inspector.precision,
             "backend": inspector.engine.signature.backend,
@@ -75,10 +80,11 @@ def run(file: Path, quiet: bool, as_json: bool) -> None:
     with (
         contextlib.closing(_inspector(read, folder)) as inspector,
         stop_on_signals() as stop,
-        open_station(read, folder, stop, say, say_state) as opened,
+        contextlib.closing(Says()) as say,
+        open_station(read, folder, stop, say, say.state) as opened,
     ):
         sinks = local_sinks(quiet, as_json, None, None)
-        run_and_report(opened.frames, inspector, sinks, stop, opened.journal, as_json, hide=opened.hide)
+        run_and_report(opened.frames, inspector, sinks, stop, say, opened.journal, as_json, hide=opened.hide)
 
 
 def _inspector(read: Station, folder: Path) -> Inspector:

@@ -75,10 +75,17 @@ class Credentials:
 
 
 def has_literal_credentials(address: str) -> bool:
-    """Whether an address names a user or password that is no placeholder."""
+    """Whether an address names a user or password that is no placeholder.
+
+    An @ behind the first / is a path's, unless what stands before that / cannot be a host: a password may hold a / by mistake.
+    """
     _, found, rest = address.partition("://")
-    user, at, _ = rest.rpartition("@")
-    return bool(found and at and _PLACE.sub("", user).strip(":"))
+    rest = _PLACE.sub("", rest)
+    place = rest.partition("/")[0]
+    user, at, _ = place.rpartition("@")
+    if not at and ":" in place and not place.startswith("[") and not place.rpartition(":")[2].isdecimal():
+        user, at, _ = rest.rpartition("@")
+    return bool(found and at and user.strip(":"))
 
 
 def without_credentials(address: str) -> str:

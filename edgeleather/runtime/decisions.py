@@ -16,6 +16,7 @@ from edgeleather.preprocess import Prepared
 VerdictName = Literal["good", "defect", "failed"]
 _MOST_REGIONS = 32
 _LARGEST_FRAME_PX = 32_000  # what OpenCV draws in
+_LARGEST_AREA = 1e9
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class DecisionRules:
     region_of_interest_xy: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.min_area_px < 0 or self.min_area_mm2 < 0:
-            raise ValueError("expected a minimum area of 0 or more")
-        if self.mm_per_px is not None and self.mm_per_px <= 0:
-            raise ValueError(f"mm_per_px: expected more than 0, got {self.mm_per_px}")
+        if not (0 <= self.min_area_px <= _LARGEST_AREA and 0 <= self.min_area_mm2 <= _LARGEST_AREA):
+            raise ValueError(f"expected a minimum area of 0 to {_LARGEST_AREA:g}")
+        if self.mm_per_px is not None and not 1e-4 <= self.mm_per_px <= 1e4:
+            raise ValueError(f"mm_per_px: expected 0.0001 to 10000, got {self.mm_per_px}")
         if self.min_area_mm2 and self.mm_per_px is None:
             raise ValueError("min_area_mm2 needs mm_per_px, the width of a frame pixel on the leather in mm")
         points = self.region_of_interest_xy
@@ -73,7 +74,7 @@ class DecisionRules:
 def within_polygon(
     anomaly_map: Float32Array, prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]
 ) -> tuple[Float32Array, float]:
-    """The map with what lies outside of a polygon (frame pixels) at its minimum, and the highest value inside.
+    """The map with what lies outside of a polygon (frame pixels) at minus infinity, and the highest value inside.
 
     Raises:
         EdgeLeatherError: no pixel of the map lies inside.
@@ -90,8 +91,8 @@ def within_polygon(
             f"region_of_interest_xy lies outside of the inspected part of the frame, {width} x {height} px from ({x}, {y}). "
             "Give its points in pixels of this camera's frames."
         )
-    outside = np.where(inside, anomaly_map, anomaly_map.min())
-    return outside, cv2.minMaxLoc(anomaly_map, inside)[1]
+    within = np.where(inside, anomaly_map, np.float32(-np.inf))
+    return within, cv2.minMaxLoc(anomaly_map, inside)[1]
 
 
 def find_regions(

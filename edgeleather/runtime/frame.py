@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from edgeleather.arrays import AnyArray
 
-DropPolicy = Literal["every_frame", "keep_latest"]
+DropPolicy = Literal["every_frame", "keep_latest", "as_they_come"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class Frame:
 
 
 class FrameSource(Protocol):
-    """An iterable of frames. `dropped` counts frames that were captured and passed over; `total` is None where unknown."""
+    """An iterable of frames. `dropped` counts frames that were captured and passed over; `total` is None where unknown.
+
+    The loop waits for a slow local sink only with `every_frame`, of files; of what comes by itself a record is lost instead.
+    """
 
     drop_policy: DropPolicy
     dropped: int

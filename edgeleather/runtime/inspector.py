@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
+import numpy as np
 
 from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.bundle import Bundle
@@ -110,8 +111,10 @@ class Inspector:
             inferred = time.perf_counter()
             threshold = self.verdict_for(len(prepared.images)).value
             anomaly_map, score = result.anomaly_map, result.score
+            shown = anomaly_map
             if self._rules.region_of_interest_xy:
                 anomaly_map, score = within_polygon(anomaly_map, prepared, self._rules.region_of_interest_xy)
+                shown = np.maximum(anomaly_map, shown.min())
         except (EdgeLeatherError, cv2.error) as error:
             timings = _timings(frame, total=time.perf_counter() - started)
             return Inspection(
@@ -130,7 +133,7 @@ class Inspector:
         timings = _timings(frame, ready - started, inferred - ready, done - inferred, done - started)
         return Inspection(
             frame.index, frame.captured_at, frame.source, verdict, score, threshold, percent, regions, timings,
-            None, frame.image, anomaly_map, prepared.frame_box_xywh, small,
+            None, frame.image, shown, prepared.frame_box_xywh, small,
         )  # fmt: skip
 
     @property

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import sqlite3
 import threading
 import time
 import traceback
@@ -13,21 +13,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-from edgeleather.errors import EdgeLeatherError
-from edgeleather.runtime.alarms import Alarm, AlarmRules
+from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.runtime.alarms import Alarm, AlarmChange, AlarmRules
 from edgeleather.runtime.inspector import Inspection
 from edgeleather.runtime.live import State
 from edgeleather.runtime.outbox import Deliverer
 from edgeleather.runtime.pictures import PICTURES_FOLDER, PictureRules, Pictures
 from edgeleather.runtime.sinks import Stop, to_record
-from edgeleather.runtime.store import Event, Store, Topic
+from edgeleather.runtime.store import Event, Store, StoreError, Topic
 
 _PERIOD_SECONDS = 0.07  # between commits; with the commit itself, a power cut takes at most 100 ms of records
 _MOST_WAITING = 4096
 _RETRY_SECONDS = 0.5
-_FORGET_EVERY_SECONDS, _FORGET_ROWS = 10.0, 2000
+_MOST_A_COMMIT = 512
+_FORGET_EVERY_SECONDS, _FORGET_ROWS = 10.0, 500
 _FAILED_IN_A_ROW = 10
 _CLOSE_SECONDS = 3.0
 
@@ -46,6 +47,15 @@ class StoreSettings:
             raise ValueError(f"folder: expected a folder's name, got {self.folder!r}")
         if self.keep_days <= 0:
             raise ValueError(f"keep_days: expected more than 0, got {self.keep_days}")
+
+
+class Noted(NamedTuple):
+    """What waits to be committed."""
+
+    topic: Topic
+    event_id: str
+    inspection: Inspection | None
+    details: dict[str, Any]
 
 
 class Journal:
@@ -70,14 +80,16 @@ class Journal:
             EdgeLeatherError: the store cannot be opened.
         """
         self.unrecorded = 0
-        self._settings, self._station, self._article, self._tell = settings, station, article, tell
+        self._settings, self._station, self._tell = settings, station, tell
+        self._article = None if article is None else printable(article)
         with contextlib.closing(Store(folder, create=True)) as store:
             self._alarm = Alarm(alarm, store.is_raised("alarm", "defects"))
             self._source_is_lost = store.is_raised("fault", "source")
             self._frames_fail = store.is_raised("fault", "frames")
         self._folder = folder
         self._failed_in_a_row = 0
-        self._queue: deque[tuple[Topic, str, Inspection | None, dict[str, Any]]] = deque()
+        self._queue: deque[Noted] = deque()
+        self._latest: dict[tuple[Topic, str], Noted] = {}
         self._failing = False
         self._closing = threading.Event()
         try:
@@ -104,17 +116,12 @@ class Journal:
             inspection = replace(inspection, alarm=change, unrecorded=not is_recorded)
         light = replace(inspection, image=None, anomaly_map=None)  # hundreds of kilobytes that nobody here reads
         if is_recorded:
-            self._queue.append((inspection.verdict, event_id, light, {"picture": picture}))
+            self._queue.append(Noted(inspection.verdict, event_id, light, {"picture": picture}))
         else:
             self.unrecorded += 1
         if change:
-            details = {
-                "state": change,
-                "what": "defects",
-                "picture": picture,
-                "frame_event": event_id if is_recorded else None,
-            }
-            self._queue.append(("alarm", uuid.uuid4().hex, light, details))
+            details = {"picture": picture, "frame_event": event_id if is_recorded else None}
+            self._change("alarm", change, "defects", light, details)
         self._watch_failures(light)
         return inspection
 
@@ -130,15 +137,25 @@ class Journal:
     def _watch_failures(self, inspection: Inspection) -> None:
         """That no frame can be inspected any more is a fault too: nobody would see a defect."""
         self._failed_in_a_row = self._failed_in_a_row + 1 if inspection.verdict == "failed" else 0
-        if self._failed_in_a_row == _FAILED_IN_A_ROW:
+        if self._failed_in_a_row >= _FAILED_IN_A_ROW and not self._frames_fail:
             self._frames_fail = True
             self._fault("raised", "frames", f"{_FAILED_IN_A_ROW} frames in a row failed; the last: {inspection.error}")
         elif self._frames_fail and not self._failed_in_a_row:
             self._frames_fail = False
             self._fault("cleared", "frames", "frames are inspected again")
 
-    def _fault(self, state: str, what: str, detail: str) -> None:
-        self._queue.append(("fault", uuid.uuid4().hex, None, {"state": state, "what": what, "detail": detail}))
+    def _fault(self, state: AlarmChange, what: str, detail: str) -> None:
+        self._change("fault", state, what, None, {"detail": detail})
+
+    def _change(
+        self, topic: Topic, state: AlarmChange, what: str, inspection: Inspection | None, details: dict[str, Any]
+    ) -> None:
+        """Note a change of an alarm or fault. While the store takes none, the latest of each has to be enough at last."""
+        noted = Noted(topic, uuid.uuid4().hex, inspection, {"state": state, "what": what, "at": time.time(), **details})
+        if len(self._queue) < 2 * _MOST_WAITING:
+            self._queue.append(noted)
+        else:
+            self._latest[topic, what] = noted
 
     def close(self, stop: Stop) -> None:
         """Commit what is noted, write waiting pictures, let sinks go on for a moment; the rest goes out at the next start."""
@@ -167,50 +184,68 @@ class Journal:
 
     def _commit_until_the_end(self) -> None:
         store: Store | None = None
-        forgot_at = 0.0
+        forget_at = 0.0
         while True:
             is_last = self._closing.is_set()
-            store = self._commit(store)
-            if store and not self._queue and time.monotonic() - forgot_at > _FORGET_EVERY_SECONDS:
-                forgot_at = time.monotonic()
-                with contextlib.suppress(sqlite3.Error):
-                    store.forget(time.time() - 86_400 * self._settings.keep_days, _FORGET_ROWS)
+            store = self._commit_all(store)
+            if store and time.monotonic() >= forget_at:
+                forget_at = time.monotonic() + (0.0 if self._forgets(store) else _FORGET_EVERY_SECONDS)
             if is_last:
                 break
             self._closing.wait(_RETRY_SECONDS if self._failing else _PERIOD_SECONDS)
         if store:
             store.close()
 
-    def _commit(self, store: Store | None) -> Store | None:
-        """Write all that waits in one transaction; what could not be written waits on, for a new connection."""
-        waiting = list(self._queue)
-        if not waiting:
-            return store
-        try:
-            store = store or Store(self._folder, create=True)
-            store.append([self._event(*one) for one in waiting])
-        except (sqlite3.Error, EdgeLeatherError) as error:
-            if not self._failing:
-                self._tell(f"store: cannot record: {error}. Verdicts go on, unrecorded.")
-            self._failing = True
-            if store:
-                store.close()
-            return None
-        for _ in waiting:
-            self._queue.popleft()
+    def _forgets(self, store: Store) -> bool:
+        """Delete a portion of the rows that are too old; whether there may be more."""
+        with contextlib.suppress(StoreError):
+            return store.forget(time.time() - 86_400 * self._settings.keep_days, _FORGET_ROWS) == _FORGET_ROWS
+        return False
+
+    def _commit_all(self, store: Store | None) -> Store | None:
+        """Write all that waits; what could not be written waits on, for a new connection."""
+        if store and not store.is_in_place():
+            self._tell(f"store: {store.path} was moved away; a new one is begun")
+            store.close()
+            store = None
+        while waiting := list(itertools.islice(self._queue, _MOST_A_COMMIT)):
+            try:
+                store = store or self._opened()
+                store.append([self._event(one) for one in waiting])
+            except EdgeLeatherError as error:
+                if not self._failing:
+                    self._tell(f"store: cannot record: {error} Verdicts go on, unrecorded.")
+                self._failing = True
+                if store:
+                    store.close()
+                return None
+            for _ in waiting:
+                self._queue.popleft()
+            while self._latest:
+                self._queue.append(self._latest.popitem()[1])
+            topics = {one.topic for one in waiting}
+            for deliverer in self.deliverers:
+                deliverer.wake(topics)
         if self._failing:
             self._failing = False
             self._tell(f"store: records again; {self.unrecorded} verdicts were not recorded")
-        topics = {topic for topic, *_ in waiting}
-        for deliverer in self.deliverers:
-            deliverer.wake(topics)
         return store
 
-    def _event(self, topic: Topic, event_id: str, inspection: Inspection | None, details: dict[str, Any]) -> Event:
-        at = inspection.captured_at if inspection else details.setdefault("at", time.time())
-        body = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
-        body |= details
-        if inspection:
-            body |= to_record(inspection)
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False)
+    def _opened(self) -> Store:
+        """The store, with its sinks known to it: it may have been begun anew."""
+        store = Store(self._folder, create=True)
+        for deliverer in self.deliverers:
+            deliverer.register(store)
+        return store
+
+    def _event(self, noted: Noted) -> Event:
+        topic, event_id, inspection, details = noted
+        at = details["at"] if inspection is None else inspection.captured_at
+        named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
+        body = named | (to_record(inspection) if inspection else {}) | details
+        try:
+            text = json.dumps(body, ensure_ascii=False, allow_nan=False)
+        except (ValueError, TypeError) as error:  # one record that has no JSON must not be the end of all others
+            text = json.dumps(named | {"error": f"this record could not be written: {error}"})
+        text = text.encode("utf-8", "backslashreplace").decode()
         return Event(event_id, at, topic, self._article, inspection.frame if inspection else None, text)

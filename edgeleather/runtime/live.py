@@ -130,6 +130,7 @@ class LiveSource:
         while not self._closing.is_set():
             if self._reader is not None:
                 reason = self._reader.watch(self._closing, self._patience.stall_seconds)
+                reason = f"reading failed: {self._reader.error}" if self._reader.error else reason
                 last_frame = max(last_frame, self._reader.last_frame_at)
                 is_lost = is_lost and not self._reader.has_read
                 if self._closing.is_set() or self._ends_here(self._reader):
@@ -148,8 +149,8 @@ class LiveSource:
                 return
 
     def _ends_here(self, reader: _Reader) -> bool:
-        """Whether the reader's end is the source's: a driver that threw, or a film, which is never begun again."""
-        if reader.error:
+        """Whether the reader's end is the source's: a driver that threw (a station opens it again), or a film's end."""
+        if reader.error and not self._patience.awaits_first:
             self._failure = f"{self._address.name}: reading failed: {reader.error}"
             return True
         if self.total is None:
@@ -298,7 +299,7 @@ def open_capture(address: Address, stall_seconds: float) -> cv2.VideoCapture | N
     settings = list(address.settings)
     if address.backend == cv2.CAP_FFMPEG:
         # Later than the watchdog, which says what is wrong; it then brings the thread back.
-        settings += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * (stall_seconds + 1))]
+        settings += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, min(round(1e3 * (stall_seconds + 1)), 2**31 - 1)]
     try:
         capture = cv2.VideoCapture(address.target, address.backend, settings)
     except cv2.error:
@@ -336,6 +337,12 @@ def live_address(source: str, shown: str | None = None) -> Address | None:
             without_credentials(shown or source),
         )
     return None
+
+
+def is_live(source: str) -> bool:
+    """Whether `live_address` would take it for a camera or stream."""
+    is_camera = (source.isdecimal() and len(source) < 5) or source.startswith("/dev/video")
+    return is_camera or source.lower().startswith((PIPELINE_PREFIX, "rtsp://", "rtsps://", "http://", "https://"))
 
 
 def has_gstreamer() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 import traceback
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.runtime.store import Store, StoredEvent, Topic
+from edgeleather.runtime.store import Store, StoredEvent, StoreError, Topic
 
 _BATCH_EVENTS = 64
 _ACKNOWLEDGE_SECONDS = 0.1  # what is told again, under the same id, when the station is killed in between
@@ -30,7 +29,7 @@ class RefusedError(EdgeLeatherError):
 
 
 class AlertSink(Protocol):
-    """Tells one receiver. Made before the loop starts, then used and closed on its deliverer's thread."""
+    """Tells one receiver, on its deliverer's thread; `close` may come from another one, to break a delivery off."""
 
     def deliver(self, event_id: str, body: str) -> None:
         """Tell of one event (a JSON object); a return means that the receiver has it.
@@ -60,10 +59,14 @@ class Deliverer:
         self._folder, self._topics, self._sink, self._tell, self._hide = folder, frozenset(topics), sink, tell, hide
         self._woken, self._closing = threading.Event(), threading.Event()
         self._until = float("inf")
-        self._refusals = 0
+        self._refused = (0, 0)  # the event, and how often
         with closing(Store(folder, create=True)) as store:
-            store.register(name, topics)
+            self.register(store)
         self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
+
+    def register(self, store: Store) -> None:
+        """Make this sink known to a store."""
+        store.register(self.name, sorted(self._topics))
 
     def start(self) -> None:
         self._thread.start()
@@ -80,42 +83,46 @@ class Deliverer:
         self._woken.set()
 
     def join(self) -> None:
-        self._thread.join(max(0.0, self._until - time.monotonic()) + 1.0)
+        """Wait for that; a delivery that holds on longer is broken off."""
+        self._thread.join(max(0.0, self._until - time.monotonic()) + 0.5)
+        if self._thread.is_alive():
+            self._sink.close()
+            self._thread.join(1.0)
 
     def _work(self) -> None:
-        try:
-            with closing(self._sink):
-                self._deliver_until_the_end()
-        except Exception as error:  # a bug, so it keeps its traceback; the loop and the other sinks go on
-            traceback.print_exc()
-            self._trouble(f"stopped: {type(error).__name__}: {error}")
-
-    def _deliver_until_the_end(self) -> None:
         store: Store | None = None
         pause = _FIRST_PAUSE_SECONDS
         while True:
             self._woken.clear()
             is_last = self._closing.is_set()
             try:
+                if store and not store.is_in_place():
+                    store.close()
+                    store = None
                 store = store or Store(self._folder)
-                done, is_empty = self._deliver_batch(store)
-            except (DeliveryError, sqlite3.Error, EdgeLeatherError) as error:
-                done, is_empty = False, False
-                self._note_failure(store, str(error))
-            if done:
-                pause = _FIRST_PAUSE_SECONDS
-            if (is_last and (is_empty or not done)) or time.monotonic() > self._until:
+                is_empty = self._deliver_batch(store)
+                is_done, pause = True, _FIRST_PAUSE_SECONDS
+            except Exception as error:
+                is_done = is_empty = False
+                if not isinstance(error, EdgeLeatherError) and self.first_error is None:
+                    traceback.print_exc()  # a bug, so it keeps its traceback; but what waits must not wait for ever
+                self._note_failure(store, str(error) or type(error).__name__)
+                if store and isinstance(error, StoreError):
+                    store.close()
+                    store = None
+            if (is_last and (is_empty or not is_done)) or time.monotonic() > self._until:
                 break
-            if not done:
+            if not is_done:
                 self._closing.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             elif is_empty:
                 self._woken.wait(_LOOK_SECONDS)  # and now and then, for what `events retry` put back
         if store:
             store.close()
+        self._sink.close()
 
-    def _deliver_batch(self, store: Store) -> tuple[bool, bool]:
-        """Tell the next events; whether all went well, and whether none was left."""
+    def _deliver_batch(self, store: Store) -> bool:
+        """Tell the next events; whether none was left."""
         told: list[int] = []
         since = time.monotonic()
         batch = store.waiting(self.name, _BATCH_EVENTS)
@@ -133,14 +140,15 @@ class Deliverer:
         if batch and self.first_error:
             self.first_error = None
             self._tell(f"sink {self.name}: delivers again")
-        return True, len(batch) < _BATCH_EVENTS
+        return len(batch) < _BATCH_EVENTS
 
     def _deliver(self, store: Store, stored: StoredEvent, told: list[int]) -> None:
         try:
             self._sink.deliver(stored.event.id, stored.event.body)
         except RefusedError as error:
-            self._refusals += 1
-            if self._refusals < _REFUSALS:
+            refused, times = self._refused
+            self._refused = (stored.seq, times + 1 if refused == stored.seq else 1)
+            if self._refused[1] < _REFUSALS:
                 raise DeliveryError(str(error)) from error
             if told:  # before this one, or the cursor would pass over them
                 store.told(self.name, told)
@@ -149,14 +157,13 @@ class Deliverer:
             self._tell(f"sink {self.name}: event {stored.event.id} is set aside: {self._hide(str(error))}")
         else:
             told.append(stored.seq)
-        self._refusals = 0
 
     def _note_failure(self, store: Store | None, reason: str) -> None:
         self._trouble(reason)
         if store:
             try:
                 store.failed(self.name, self._hide(reason))
-            except sqlite3.Error:  # the store itself is in trouble; its writer says so
+            except StoreError:  # the store itself is in trouble; its writer says so
                 return
 
     def _trouble(self, reason: str) -> None:

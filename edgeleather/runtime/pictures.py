@@ -11,6 +11,7 @@ import queue
 import shutil
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,7 +64,9 @@ class Pictures:
         self.first_error: str | None = None
         self._folder, self._rules = folder, rules
         folder.mkdir(parents=True, exist_ok=True)
-        self._there = sorted((path.name, path.stat().st_size) for path in folder.glob("*.jpg"))
+        for partial in folder.glob(".*.partial"):  # of a run that was killed
+            partial.unlink(missing_ok=True)
+        self._there = sorted((path.name, path.stat().st_size) for path in folder.glob("*.jpg") if path.is_file())
         self._bytes = sum(size for _, size in self._there)
         self._budget, self._refilled_at = max(1.0, rules.most_per_second), time.monotonic()
         self._queue: queue.Queue[tuple[str, Inspection]] = queue.Queue(_QUEUE_FRAMES)
@@ -93,8 +96,8 @@ class Pictures:
         self.skipped += self._queue.qsize()
 
     def _work(self) -> None:
-        self._forget(time.time())
         while not (self._closing.is_set() and self._queue.empty()):
+            self._forget(time.time())
             try:
                 name, inspection = self._queue.get_nowait()
             except queue.Empty:  # looked for rather than woken up: a wake-up a frame costs the engine's threads
@@ -102,7 +105,9 @@ class Pictures:
                 continue
             try:
                 self._write(name, inspection)
-            except (EdgeLeatherError, OSError) as error:
+            except Exception as error:
+                if not isinstance(error, EdgeLeatherError | OSError) and not self.first_error:
+                    traceback.print_exc()  # a bug, so it keeps its traceback; the next picture may go well
                 self.skipped += 1
                 self.first_error = self.first_error or str(error)
 
@@ -116,7 +121,7 @@ class Pictures:
         self.kept += 1
         self._there.append((name, path.stat().st_size))
         self._bytes += self._there[-1][1]
-        self._forget(inspection.captured_at)
+        self._forget(time.time())
 
     def _forget(self, now: float) -> None:
         """Delete the oldest, by the time in their names, beyond the limits of size and age."""
@@ -124,5 +129,5 @@ class Pictures:
         while self._there and (self._bytes > 1e6 * self._rules.max_mb or self._there[0][0] < oldest):
             name, size = self._there.pop(0)
             self._bytes -= size
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # gone already, or not ours to delete
                 os.unlink(self._folder / name)  # noqa: PTH108 - a name, and no more than that

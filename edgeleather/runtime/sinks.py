@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.files import cannot_write
+from edgeleather.files import cannot_write, sync_folder
 from edgeleather.images import write_image
 from edgeleather.runtime.inspector import Inspection
 from edgeleather.runtime.overlay import draw_overlay
@@ -169,10 +169,15 @@ class LineFile:
         """
         self._path = path
         try:
+            is_new, ends_whole = not path.exists(), _ends_whole(path)
             # Not blocking, so that a pipe without a reader is an error instead of a wait.
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)
             self._descriptor = os.open(path, flags, 0o644)
             os.set_blocking(self._descriptor, True)
+            if is_new:
+                sync_folder(path.parent)
+            if not ends_whole:  # a power cut in the middle of a line must not spoil the next one
+                os.write(self._descriptor, b"\n")
         except OSError as error:
             raise EdgeLeatherError(cannot_write(path, error)) from error
 
@@ -207,6 +212,14 @@ class LineFile:
                 raise EdgeLeatherError(cannot_write(self._path, error)) from error
         finally:
             os.close(self._descriptor)
+
+
+def _ends_whole(path: Path) -> bool:
+    if not path.is_file() or not path.stat().st_size:
+        return True
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"
 
 
 class JsonLinesSink:

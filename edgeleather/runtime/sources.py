@@ -15,14 +15,16 @@ import cv2
 from edgeleather.arrays import AnyArray
 from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.images import SUFFIXES, is_image
+from edgeleather.runtime.credentials import without_credentials
 from edgeleather.runtime.frame import DropPolicy, Frame, FrameSource
 from edgeleather.runtime.live import LiveSource, Patience, StateListener, live_address
-from edgeleather.runtime.watched import WatchedFolder, WatchFrom, frame_of_picture
+from edgeleather.runtime.watched import Resumption, WatchedFolder, WatchFrom, frame_of_picture
 
 # These containers hold a duration, from which the number of frames follows only nearly.
 _COUNT_IS_ESTIMATED = (".mkv", ".webm", ".ts", ".mpg", ".mpeg", ".wmv")
 _KINDS = "a picture, a folder, a quoted pattern, a video file, a camera's number, an RTSP or HTTP address or gstreamer:PIPELINE"
 _AHEAD_FRAMES = 2
+_CLOSE_SECONDS = 2.0
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 
 
@@ -84,11 +86,12 @@ class ReadAhead:
     on 2 cores, pictures on a local disk).
     """
 
-    drop_policy: DropPolicy = "every_frame"
     dropped = 0
 
-    def __init__(self, source: PictureSource | VideoSource) -> None:
-        self._source = source
+    def __init__(self, source: PictureSource | VideoSource | WatchedFolder, stop: threading.Event) -> None:
+        """`stop` ends the wait for a drive that does not answer."""
+        self._source, self._stop = source, stop
+        self.drop_policy: DropPolicy = source.drop_policy
         self.total = source.total
 
     def __iter__(self) -> Generator[Frame, None, None]:
@@ -109,13 +112,20 @@ class ReadAhead:
         thread = threading.Thread(target=read, name="read ahead", daemon=True)
         thread.start()
         try:
-            while (item := ahead.get()) is not None:
+            while (item := self._next(ahead)) is not None:
                 if isinstance(item, BaseException):
                     raise item
                 yield item
         finally:
             left.set()
-            thread.join()
+            thread.join(_CLOSE_SECONDS)
+
+    def _next(self, ahead: queue.Queue[Frame | BaseException | None]) -> Frame | BaseException | None:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return ahead.get(timeout=0.2)
+            if self._stop.is_set():
+                return None
 
 
 def _put(
@@ -152,21 +162,28 @@ def open_source(
     listener: StateListener = lambda state, detail: None,
     watch: WatchFrom | None = None,
     shown: str | None = None,
+    resumption: Resumption | None = None,
 ) -> FrameSource:
     """A source by what the user wrote: a picture, folder, glob pattern or video file, a camera or a stream's address.
 
     `stop` ends the wait for a frame, `patience` is for live sources, `listener` is told of their states, `watch` goes on with
-    the pictures that come into a folder, and `shown` stands for an address with secrets in it.
+    the pictures that come into a folder (after `resumption`), and `shown` stands for an address with secrets in it.
 
     Raises:
         EdgeLeatherError: nothing is there, or it is none of these.
     """
     if not source:
         raise EdgeLeatherError(f"expected {_KINDS}, got an empty --source.")
+    stop = stop or threading.Event()
+    address = live_address(source, shown)
+    if address and watch:
+        raise EdgeLeatherError(f"expected a folder to watch, got {address.name}.")
+    if address:
+        return LiveSource(address, stop, patience, listener)
+    if "://" in source:
+        raise EdgeLeatherError(f"expected rtsp, rtsps, http or https, got {without_credentials(shown or source)}.")
     if watch:
-        return WatchedFolder(Path(source), watch, stop or threading.Event(), listener)
-    if address := live_address(source, shown):
-        return LiveSource(address, stop or threading.Event(), patience, listener)
+        return ReadAhead(WatchedFolder(Path(source), watch, stop, listener, resumption), stop)
     path = Path(source)
     if path.is_dir():
         pictures = sorted(entry for entry in path.iterdir() if is_image(entry) and not entry.is_dir())
@@ -175,12 +192,12 @@ def open_source(
                 f"{source}: expected pictures in this folder ({', '.join(s[1:] for s in SUFFIXES)}), found none. "
                 f"For those in its folders, quote a pattern: --source '{source.rstrip('/')}/*/*.png'"
             )
-        return ReadAhead(PictureSource(pictures))
+        return ReadAhead(PictureSource(pictures), stop)
     if path.is_file():
         if is_image(path):
             return PictureSource([path])
         if path.suffix.lower() in VIDEO_SUFFIXES:
-            return ReadAhead(VideoSource(path))
+            return ReadAhead(VideoSource(path), stop)
         known = ", ".join(suffix[1:] for suffix in (*SUFFIXES, *VIDEO_SUFFIXES))
         raise EdgeLeatherError(
             f"{source}: expected a picture or a video ({known}), got a {path.suffix or 'nameless'} file."
@@ -190,6 +207,6 @@ def open_source(
         pictures = [match for match in matches if is_image(match) and not match.is_dir()]
         if not pictures:
             raise EdgeLeatherError(f"{source}: expected pictures that match this pattern, found none.")
-        return ReadAhead(PictureSource(pictures))
+        return ReadAhead(PictureSource(pictures), stop)
     found = "a pipe or device" if path.exists() else "nothing"
     raise EdgeLeatherError(f"{source}: expected {_KINDS}, found {found} there.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,12 +21,12 @@ from edgeleather.runtime.decisions import DecisionRules
 from edgeleather.runtime.frame import FrameSource
 from edgeleather.runtime.inspector import InspectorSettings
 from edgeleather.runtime.journal import Journal, StoreSettings
-from edgeleather.runtime.live import DEFAULT_STALL_SECONDS, Patience, StateListener, live_address
+from edgeleather.runtime.live import DEFAULT_STALL_SECONDS, Patience, State, StateListener, is_live
 from edgeleather.runtime.outbox import Deliverer
 from edgeleather.runtime.sinks import Stop
 from edgeleather.runtime.sources import open_source
-from edgeleather.runtime.store import only_writer
-from edgeleather.runtime.watched import WatchFrom
+from edgeleather.runtime.store import Filter, Store, Topic, only_writer
+from edgeleather.runtime.watched import Resumption, WatchFrom
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,7 +34,8 @@ else:
     import tomli as tomllib
 
 _LARGEST_FILE_BYTES = 1_000_000
-_MOST_SECONDS = 1e7
+_MOST_SECONDS = 1e6
+_RESUMED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,25 @@ class SourceSettings:
     def __post_init__(self) -> None:
         if not self.address.strip() or not self.address.isprintable():
             raise ValueError(f"address: expected what inspect --source takes, got {self.address!r}")
+        if "://" in self.address and not self.is_live:
+            raise ValueError(
+                f"address: expected rtsp, rtsps, http or https, got {self.address.partition('://')[0]!r}; or a file or camera"
+            )
+        if self.is_live and self.watch:
+            raise ValueError("watch: expected a folder as address")
+        if "${" in self.address and not self.is_live:
+            raise ValueError("address: expected ${...} in the address of a stream alone")
         if has_literal_credentials(self.address):
             raise ValueError("address: expected user and password as ${NAME} or ${file:PATH}, got them written out")
         if not 0.1 <= self.stall_seconds <= _MOST_SECONDS:
             raise ValueError(f"stall_seconds: expected at least 0.1, got {self.stall_seconds}")
         if self.reconnect_seconds is not None and not 0 <= self.reconnect_seconds <= _MOST_SECONDS:
             raise ValueError(f"reconnect_seconds: expected 0 or more, got {self.reconnect_seconds}")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it is a camera or stream, told without opening it."""
+        return is_live(self.address)
 
 
 @dataclass(frozen=True)
@@ -173,38 +188,67 @@ def open_station(
         name: (settings.receives, settings.open(credentials, folder, station.name))
         for name, settings in station.sink_settings().items()
     }
-    address = credentials.fill(station.source.address, encoded=True)
     with only_writer(store_folder):
+        with contextlib.closing(Store(store_folder, create=True)) as store:
+            for gone in store.retire_all_but(list(sinks)):
+                tell(
+                    f"sink {gone.name}: not in the station file any more; {gone.waiting} events that waited for it are let go"
+                )
+            resumption = _resumption(store) if station.source.watch == "new" else None
         deliverers = [
             Deliverer(store_folder, name, receives, sink, tell, credentials.hide)
             for name, (receives, sink) in sinks.items()
         ]
         journal = Journal(store_folder, station.store, station.alarm, station.name, station.article, deliverers, tell)
 
-        def on_state(state: Any, detail: str) -> None:
+        def on_state(state: State, detail: str) -> None:
             journal.source_changed(state, credentials.hide(detail))
             listener(state, credentials.hide(detail))
 
         try:
-            frames = open_station_source(station, folder, address, stop, on_state)
+            frames = open_station_source(station, folder, credentials, stop, on_state, resumption)
             yield RunningStation(frames, journal, credentials.hide)
         finally:
             journal.close(stop)
 
 
 def open_station_source(
-    station: Station, folder: Path, address: str, stop: Stop, listener: StateListener
+    station: Station,
+    folder: Path,
+    credentials: Credentials,
+    stop: Stop,
+    listener: StateListener,
+    resumption: Resumption | None = None,
 ) -> FrameSource:
-    """The station's source; `address` has its secrets filled in.
+    """The station's source, with its secrets filled in.
 
     Raises:
-        EdgeLeatherError: it is a file that is not there.
+        EdgeLeatherError: a secret is missing, or it is a file that is not there; no secret is in its text.
     """
     settings = station.source
     long = settings.reconnect_seconds
     patience = Patience(float("inf") if long is None else long, settings.stall_seconds, awaits_first=True)
-    place = address if live_address(address) else str(folder / address)
-    return open_source(place, stop, patience, listener, settings.watch, settings.address)
+    if not settings.is_live:
+        listener("streaming", settings.address)
+        place = str(folder / settings.address)
+        return open_source(place, stop, patience, listener, settings.watch, resumption=resumption)
+    address = credentials.fill(settings.address, encoded=True)
+    return open_source(address, stop, patience, listener, settings.watch, settings.address)
+
+
+def _resumption(store: Store) -> Resumption | None:
+    """Where a station that watches a folder stopped: after its last frame, with a minute that is looked at by name.
+
+    Not before its very first frame: what was there at its first start was passed over.
+    """
+    verdicts: tuple[Topic, ...] = ("good", "defect", "failed")
+    last = next(iter(store.select(Filter(topics=verdicts), 1)), None)
+    if last is None:
+        return None
+    first = next(store.select(Filter(topics=verdicts)))
+    since = max(last.event.at - _RESUMED_SECONDS, first.event.at)
+    recent = store.select(Filter(since=since - 1, topics=verdicts))
+    return Resumption(since, frozenset(Path(json.loads(one.event.body)["source"]).name for one in recent))
 
 
 def inspector_settings(station: Station) -> InspectorSettings:

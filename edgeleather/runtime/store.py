@@ -7,18 +7,20 @@ receiver refuses for good is set aside, so that it holds up no other.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 Topic = Literal["good", "defect", "failed", "alarm", "fault"]
 TOPICS: tuple[Topic, ...] = ("good", "defect", "failed", "alarm", "fault")
 STORE_FILE = "events.sqlite"
@@ -82,6 +84,23 @@ class Filter:
     article: str | None = None
 
 
+class StoreError(EdgeLeatherError):
+    """The store's file or disk does not do what was asked; nothing of it was recorded."""
+
+
+def _speaking(method: Method) -> Method:
+    """SQLite's errors as a StoreError."""
+
+    @functools.wraps(method)
+    def speaking(self: Store, *arguments: Any, **named: Any) -> Any:
+        try:
+            return method(self, *arguments, **named)
+        except sqlite3.Error as error:
+            raise StoreError(self._unusable(error)) from error
+
+    return cast("Method", speaking)
+
+
 class Store:
     """One connection to the store of a folder; each thread and process has its own."""
 
@@ -101,17 +120,18 @@ class Store:
         except OSError as error:
             raise EdgeLeatherError(cannot_write(folder, error)) from error
         except sqlite3.Error as error:
-            raise EdgeLeatherError(self._unusable(error)) from error
+            raise StoreError(self._unusable(error)) from error
         try:
             self._prepare(create)
-        except sqlite3.Error as error:
+            self._inode = self.path.stat().st_ino
+        except (sqlite3.Error, OSError) as error:
             self._connection.close()
-            raise EdgeLeatherError(self._unusable(error)) from error
+            raise StoreError(self._unusable(error)) from error
         except BaseException:
             self._connection.close()
             raise
 
-    def _unusable(self, error: sqlite3.Error) -> str:
+    def _unusable(self, error: Exception) -> str:
         return (
             f"{self.path}: the store cannot be used ({error}). If it is damaged, move it away (a new one is made); else check "
             "the disk and your rights."
@@ -147,11 +167,12 @@ class Store:
                 self._connection.execute("ROLLBACK")
             raise
 
+    @_speaking
     def append(self, events: Sequence[Event]) -> None:
         """Commit events, all or none; those of an id that is there already are passed over.
 
         Raises:
-            sqlite3.Error: the disk is full or broken; none of them is recorded.
+            StoreError: the disk is full or broken; none of them is recorded.
         """
         rows = [(one.id, one.at, one.topic, one.article, one.frame, one.body) for one in events]
         with self._transaction():
@@ -159,6 +180,24 @@ class Store:
                 "INSERT OR IGNORE INTO events (id, at, topic, article, frame, body) VALUES (?, ?, ?, ?, ?, ?)", rows
             )
 
+    def is_in_place(self) -> bool:
+        """Whether its file still is where it was opened; one that was moved away takes writes that nobody will find."""
+        try:
+            return self.path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    @_speaking
+    def retire_all_but(self, names: Sequence[str]) -> list[SinkState]:
+        """Let go of sinks that a station no longer has, so that they hold no rows back; those that were still waiting."""
+        gone = [state for state in self.sinks() if state.name not in names]
+        with self._transaction():
+            for state in gone:
+                self._connection.execute("DELETE FROM sinks WHERE name = ?", (state.name,))
+                self._connection.execute("DELETE FROM set_aside WHERE sink = ?", (state.name,))
+        return [state for state in gone if state.waiting or state.set_aside]
+
+    @_speaking
     def register(self, sink: str, topics: Sequence[Topic]) -> None:
         """Make a sink known; a new one, and one of other topics that waits for nothing, is told of what comes from now on."""
         known = next((state for state in self.sinks() if state.name == sink), None)
@@ -171,6 +210,7 @@ class Store:
                 )
             self._connection.execute("UPDATE sinks SET topics = ? WHERE name = ?", (json.dumps(list(topics)), sink))
 
+    @_speaking
     def waiting(self, sink: str, most: int) -> list[StoredEvent]:
         """What a sink is to be told next, in order; first what `retry` put back."""
         again = self._rows(
@@ -185,6 +225,7 @@ class Store:
             f"WHERE topic IN ({marks}) AND events.seq > ? ORDER BY events.seq LIMIT ?", (*topics, told_seq, most)
         )
 
+    @_speaking
     def told(self, sink: str, seqs: Sequence[int]) -> None:
         """Note that a sink was told of these events, the order of `waiting` kept."""
         with self._transaction():
@@ -196,6 +237,7 @@ class Store:
                 (max(seqs), sink),
             )
 
+    @_speaking
     def failed(self, sink: str, error: str) -> None:
         """Note that telling a sink failed; the event stays the next one."""
         with self._transaction():
@@ -203,6 +245,7 @@ class Store:
                 "UPDATE sinks SET failures = failures + 1, last_error = ? WHERE name = ?", (error, sink)
             )
 
+    @_speaking
     def put_aside(self, sink: str, seq: int, error: str) -> None:
         """Note that a sink will not take an event; the next one's turn comes."""
         with self._transaction():
@@ -216,6 +259,7 @@ class Store:
                 (seq, error, sink),
             )
 
+    @_speaking
     def retry(self, sink: str | None = None) -> int:
         """Put back what was set aside, of one sink or all; how many that were.
 
@@ -229,6 +273,7 @@ class Store:
                 "UPDATE set_aside SET again = 1 WHERE sink = coalesce(?, sink)", (sink,)
             ).rowcount
 
+    @_speaking
     def sinks(self) -> list[SinkState]:
         """Every sink that was ever registered."""
         states = []
@@ -252,9 +297,13 @@ class Store:
         query = f"SELECT events.seq, id, at, topic, article, frame, body FROM events {where}"
         if most is not None:
             query = f"SELECT * FROM ({query} ORDER BY seq DESC LIMIT {int(most)})"
-        for seq, *fields in self._connection.execute(f"{query} ORDER BY seq", values):
-            yield StoredEvent(seq, Event(*fields))
+        try:
+            for seq, *fields in self._connection.execute(f"{query} ORDER BY seq", values):
+                yield StoredEvent(seq, Event(*fields))
+        except sqlite3.Error as error:
+            raise StoreError(self._unusable(error)) from error
 
+    @_speaking
     def is_raised(self, topic: Topic, what: str) -> bool:
         """Whether the latest alarm or fault of this `what` was left raised."""
         row = self._connection.execute(
@@ -264,6 +313,7 @@ class Store:
         ).fetchone()
         return row is not None and row[0] == "raised"
 
+    @_speaking
     def forget(self, before: float, most: int) -> int:
         """Delete the oldest rows from before a time (Unix seconds), but none that a sink is still to be told of."""
         waits = (

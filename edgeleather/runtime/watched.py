@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,36 +18,63 @@ from edgeleather.runtime.live import StateListener
 
 WatchFrom = Literal["new", "all"]
 _LOOK_SECONDS = 0.1
+_LOOK_SHARE = 0.1  # of the time, where a look takes long
 _QUIET_SECONDS = 0.2  # a file that has not changed for so long is tried
 _GIVEN_UP_SECONDS = 5.0  # one that does not decode and has not changed for so long has failed
+_MOST_REMEMBERED = 500_000
 
-Stamp = tuple[int, int, int]  # inode, size in bytes, time of the last change in ns
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells a picture file from another one of its name, and itself under another name."""
+
+    size_bytes: int
+    modified_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """Where an earlier run stopped: pictures that came after this time (Unix seconds) are new, but for these names."""
+
+    since: float
+    done: frozenset[str]
 
 
 class WatchedFolder:
     """The pictures that come into a folder, each once, in the order of their last change; "all" begins with those that are there.
 
-    A picture is whole when it has stopped changing and decodes. One that is written again is a new one. The folder may go
-    away (a network drive) and come back.
+    A picture is whole when it has stopped changing and decodes. One that is written again is a new one, one that is renamed
+    is not. The folder may go away (a network drive) and come back.
     """
 
-    drop_policy: DropPolicy = "every_frame"
+    drop_policy: DropPolicy = "as_they_come"
     dropped = 0
     total: int | None = None
 
-    def __init__(self, folder: Path, watch: WatchFrom, stop: threading.Event, listener: StateListener) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        watch: WatchFrom,
+        stop: threading.Event,
+        listener: StateListener,
+        resumption: Resumption | None = None,
+    ) -> None:
         """Look what is there.
 
         Raises:
             EdgeLeatherError: no such folder.
         """
         self._folder, self._stop, self._listener = folder, stop, listener
+        self._done: dict[str, Stamp] = {}
+        self._done_inodes: set[Stamp] = set()
+        self._pending: dict[str, tuple[Stamp, float]] = {}
         try:
-            there = dict(_stamps(folder))
+            for name, stamp, came_at in _stamps(folder):
+                if watch == "new" and not (resumption and came_at > resumption.since and name not in resumption.done):
+                    self._note_done(name, stamp)
         except OSError as error:
             raise EdgeLeatherError(f"{folder}: expected a folder to watch, got: {error.strerror}.") from error
-        self._done: dict[str, Stamp] = there if watch == "new" else {}
-        self._pending: dict[str, tuple[Stamp, float]] = {}
 
     def __iter__(self) -> Generator[Frame, None, None]:
         index = 0
@@ -54,8 +83,9 @@ class WatchedFolder:
             "streaming", f"{self._folder}: watching; {len(self._done)} pictures that are there are passed over"
         )
         while not self._stop.is_set():
+            started = time.monotonic()
             try:
-                there = dict(_stamps(self._folder))
+                there = {name: stamp for name, stamp, _ in _stamps(self._folder)}
             except OSError as error:
                 if not is_lost:
                     self._listener("lost", f"{self._folder}: {error.strerror}; looked for until it is back")
@@ -65,31 +95,44 @@ class WatchedFolder:
             if is_lost:
                 is_lost = False
                 self._listener("streaming again", str(self._folder))
+            took_seconds = time.monotonic() - started
             for path, is_overdue in self._settled(there):
                 frame = frame_of_picture(index, path)
                 if frame.image is None and not is_overdue:
                     continue  # its writer may only be slow
-                self._done[path.name] = there[path.name]
-                self._pending.pop(path.name, None)
+                self._note_done(path.name, there[path.name])
                 yield frame
                 index += 1
                 if self._stop.is_set():
                     return
-            self._stop.wait(_LOOK_SECONDS)
+            self._stop.wait(max(_LOOK_SECONDS, took_seconds / _LOOK_SHARE))
 
-    def _settled(self, there: dict[str, Stamp]) -> Iterator[tuple[Path, bool]]:
+    def _settled(self, there: dict[str, Stamp]) -> list[tuple[Path, bool]]:
         """Pictures that have stopped changing, oldest first, and whether they have had time enough."""
         now = time.monotonic()
-        self._done = {name: stamp for name, stamp in self._done.items() if name in there}
-        new = {name: stamp for name, stamp in there.items() if self._done.get(name) != stamp}
+        if len(self._done) > _MOST_REMEMBERED:  # those that went away were remembered in case their drive had
+            self._done = {name: stamp for name, stamp in self._done.items() if name in there}
+            self._done_inodes = set(self._done.values())
+        new = {name: stamp for name, stamp in there.items() if self._is_new(name, stamp)}
         self._pending = {
             name: (stamp, self._pending[name][1] if self._pending.get(name, (None,))[0] == stamp else now)
             for name, stamp in new.items()
         }
-        for name in sorted(self._pending, key=lambda name: (self._pending[name][0][2], name)):
-            quiet = now - self._pending[name][1]
-            if quiet >= _QUIET_SECONDS:
-                yield self._folder / name, quiet >= _GIVEN_UP_SECONDS
+        by_age = sorted(self._pending, key=lambda name: (self._pending[name][0].modified_ns, name))
+        quiet = {name: now - self._pending[name][1] for name in by_age}
+        return [
+            (self._folder / name, quiet[name] >= _GIVEN_UP_SECONDS) for name in by_age if quiet[name] >= _QUIET_SECONDS
+        ]
+
+    def _is_new(self, name: str, stamp: Stamp) -> bool:
+        done = self._done.get(name)
+        if done is not None and (done.size_bytes, done.modified_ns) == (stamp.size_bytes, stamp.modified_ns):
+            return False  # its inode may be another one since the drive was mounted again
+        return stamp not in self._done_inodes
+
+    def _note_done(self, name: str, stamp: Stamp) -> None:
+        self._done[name] = stamp
+        self._done_inodes.add(stamp)
 
 
 def frame_of_picture(index: int, path: Path) -> Frame:
@@ -103,7 +146,8 @@ def frame_of_picture(index: int, path: Path) -> Frame:
     return Frame(index, time.time(), printable(str(path)), image, 1e3 * (time.perf_counter() - started), error)
 
 
-def _stamps(folder: Path) -> Iterator[tuple[str, Stamp]]:
+def _stamps(folder: Path) -> Iterator[tuple[str, Stamp, float]]:
+    """Name and stamp of each picture, and when it came there (Unix seconds)."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_image(Path(entry.name)):
@@ -111,5 +155,5 @@ def _stamps(folder: Path) -> Iterator[tuple[str, Stamp]]:
                     status = entry.stat()
                 except FileNotFoundError:  # moved away in this moment
                     continue
-                if entry.is_file():
-                    yield entry.name, (status.st_ino, status.st_size, status.st_mtime_ns)
+                if stat.S_ISREG(status.st_mode):
+                    yield entry.name, Stamp(status.st_size, status.st_mtime_ns, status.st_ino), status.st_ctime

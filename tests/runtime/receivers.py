@@ -133,7 +133,7 @@ class MjpegCamera:
 class Broker:
     """mosquitto, with a subscriber whose session outlives the broker's restarts."""
 
-    def __init__(self, folder, topic, password=None):
+    def __init__(self, folder, topic, password=None, acl=None):
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
 
@@ -147,6 +147,9 @@ class Broker:
             lines += ["allow_anonymous false", f"password_file {folder}/passwords"]
         else:
             lines += ["allow_anonymous true"]
+        if acl:
+            (folder / "acl").write_text(acl + "\n")
+            lines += [f"acl_file {folder}/acl"]
         self._configuration = folder / "mosquitto.conf"
         self._configuration.write_text("\n".join(lines) + "\n")
         self._process = None

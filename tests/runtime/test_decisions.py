@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeleather.preprocess import InputMode, prepare
-from edgeleather.runtime.decisions import area_percent, find_regions
+from edgeleather.runtime.decisions import area_percent, find_regions, within_polygon
 
 
 def prepared_for(frame_hw, size_hw=(64, 64), fit="stretch"):
@@ -43,3 +43,13 @@ def test_the_largest_region_comes_first():
     anomaly_map[20:40, 20:40] = 2.0
     regions = find_regions(anomaly_map, prepared_for((64, 64)), 1.0, 1.0)
     assert [region.area_px for region in regions] == [400, 4]
+
+
+def test_outside_of_the_region_of_interest_nothing_is_a_region():
+    """Also where all of the map is above the threshold, as on another leather."""
+    anomaly_map = np.full((64, 64), 2.0, np.float32)
+    anomaly_map[5, 5] = 9.0
+    square = [(20, 20), (29, 20), (29, 29), (20, 29)]
+    within, score = within_polygon(anomaly_map, prepared_for((64, 64)), square)
+    (region,) = find_regions(within, prepared_for((64, 64)), 1.0, 0.5)
+    assert score == 2.0 and region.box_xywh == (20, 20, 10, 10) and region.area_px == 100

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
 import time
 from dataclasses import replace
 
@@ -12,10 +13,11 @@ from edgeleather.runtime.alarms import AlarmRules
 from edgeleather.runtime.inspector import Inspection, Inspector, InspectorSettings
 from edgeleather.runtime.journal import Journal, StoreSettings
 from edgeleather.runtime.loop import run_loop
+from edgeleather.runtime.outbox import Deliverer
 from edgeleather.runtime.pictures import PICTURES_FOLDER, PictureRules
 from edgeleather.runtime.sinks import Stop
 from edgeleather.runtime.sources import MemorySource
-from edgeleather.runtime.store import Filter, Store
+from edgeleather.runtime.store import STORE_FILE, Filter, Store
 from tests.runtime.receivers import wait_until
 
 
@@ -150,6 +152,81 @@ def test_old_rows_are_forgotten_while_it_runs(tmp_path):
     journal.take(inspection(1))
     wait_until(lambda: [row["frame"] for row in bodies(tmp_path)] == [1], 5, bodies(tmp_path))
     journal.close(Stop())
+
+
+def test_a_fault_of_frames_that_an_earlier_run_left_is_not_raised_again(tmp_path):
+    for _ in range(2):
+        journal = opened(tmp_path)
+        for n in range(12):
+            journal.take(inspection(n, "failed"))
+        journal.close(Stop())
+    assert [row["state"] for row in bodies(tmp_path, "fault")] == ["raised"]
+
+
+def test_a_record_that_cannot_be_written_is_not_the_end_of_the_others(tmp_path):
+    journal = opened(tmp_path)
+    journal.take(replace(inspection(0), defect_area_percent=float("inf")))
+    journal.take(replace(inspection(1), source="caf\udce9.png"))
+    journal.take(inspection(2))
+    journal.close(Stop())
+    assert journal.unrecorded == 0
+    first, second, third = bodies(tmp_path)
+    assert "could not be written" in first["error"] and second["source"] == "caf\udce9.png" and third["frame"] == 2
+
+
+def test_a_store_that_is_moved_away_is_begun_anew_and_sinks_go_on(tmp_path):
+    told = []
+
+    class Records:
+        def deliver(self, event_id, body):
+            told.append(json.loads(body)["frame"])
+
+        def close(self):
+            pass
+
+    folder, lines = tmp_path / "store", []
+    deliverer = Deliverer(folder, "one", ["good"], Records(), lines.append)
+    journal = Journal(folder, StoreSettings(), AlarmRules(), "x", None, [deliverer], lines.append)
+    journal.take(inspection(0))
+    wait_until(lambda: told == [0], 5, told)
+    away = tmp_path / "away"
+    away.mkdir()
+    for path in folder.glob("events.sqlite*"):
+        path.rename(away / path.name)
+    for n in (1, 2):
+        journal.take(inspection(n))
+    wait_until(lambda: told == [0, 1, 2], 10, lines)
+    journal.close(Stop())
+    assert [row["frame"] for row in bodies(folder, "good")] == [1, 2]
+    assert any("moved away; a new one is begun" in line for line in lines)
+
+
+def test_while_the_store_takes_nothing_memory_is_bounded_and_the_last_state_is_told_at_last(tmp_path, monkeypatch):
+    from edgeleather.runtime import journal as module
+
+    monkeypatch.setattr(module, "_MOST_WAITING", 50)
+    journal = opened(tmp_path, pictures=PictureRules(keep=False))
+    with contextlib.closing(sqlite3.connect(tmp_path / STORE_FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # holds the store as long as a slow disk would
+        for n in range(1001):
+            journal.take(inspection(n, "good" if n % 2 else "defect"))
+        assert len(journal._queue) <= 100 and journal.unrecorded > 900
+        other.execute("ROLLBACK")
+    journal.close(Stop())
+    assert bodies(tmp_path, "alarm")[-1]["state"] == "raised" and bodies(tmp_path, "alarm")[-1]["frame"] == 1000
+
+
+def test_a_sink_that_the_station_no_longer_has_holds_no_rows(tmp_path):
+    with contextlib.closing(Store(tmp_path, create=True)) as store:
+        for name in ("kept", "gone"):
+            store.register(name, ["good"])
+        journal = opened(tmp_path)
+        journal.take(inspection(0))
+        journal.close(Stop())
+        (gone,) = store.retire_all_but(["kept"])
+        assert (gone.name, gone.waiting) == ("gone", 1) and [state.name for state in store.sinks()] == ["kept"]
+        store.told("kept", [store.waiting("kept", 1)[0].seq])
+        assert store.forget(time.time() + 1, 10) == 1
 
 
 @pytest.mark.tmpfs

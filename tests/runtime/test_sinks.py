@@ -67,6 +67,14 @@ def test_json_lines_are_appended(tmp_path):
     assert [json.loads(line)["frame"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [0, 1]
 
 
+def test_half_a_line_of_an_earlier_run_does_not_spoil_the_next_one(tmp_path):
+    (tmp_path / "out.jsonl").write_text('{"frame": 7, "sco')
+    sink = JsonLinesSink(tmp_path / "out.jsonl")
+    sink.write(inspection(0))
+    sink.close()
+    assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[1])["frame"] == 0
+
+
 def test_a_place_that_cannot_be_written_is_an_error_at_once(tmp_path):
     with pytest.raises(EdgeLeatherError, match="cannot write"):
         JsonLinesSink(tmp_path / "absent" / "out.jsonl")

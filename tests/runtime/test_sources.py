@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 
 import pytest
@@ -84,7 +85,7 @@ def test_files_are_read_while_the_frame_before_is_inspected(good_picture):
 
     started = time.perf_counter()
     frames = []
-    for frame in ReadAhead(Slow([good_picture] * 20)):
+    for frame in ReadAhead(Slow([good_picture] * 20), threading.Event()):
         time.sleep(0.03)
         frames.append(frame.index)
     assert frames == list(range(20)) and time.perf_counter() - started < 0.85 * 20 * 0.06
@@ -103,9 +104,9 @@ def test_reading_ahead_ends_with_who_iterates_and_passes_errors_on(good_picture)
 
     source = Breaks([good_picture] * 3)
     with pytest.raises(EdgeLeatherError, match="the drive is gone"):
-        list(ReadAhead(source))
+        list(ReadAhead(source, threading.Event()))
     left = Breaks([good_picture] * 100)
-    frames = iter(ReadAhead(left))
+    frames = iter(ReadAhead(left, threading.Event()))
     next(frames)
     frames.close()
     assert source.ended and left.ended

@@ -67,10 +67,9 @@ def end(process):
 
 
 def rows(folder, *topics):
-    if not (folder / "store" / STORE_FILE).exists():
-        return []
-    with contextlib.closing(Store(folder / "store")) as store:
+    with contextlib.suppress(EdgeLeatherError), contextlib.closing(Store(folder / "store")) as store:
         return [json.loads(one.event.body) for one in store.select(Filter(topics=topics))]
+    return []  # not there yet
 
 
 def waiting(folder):
@@ -265,6 +264,11 @@ def test_check_says_what_the_station_is(bundle, good_picture, tmp_path, monkeypa
         ("address = 'x.png'", "address = 'x.png'\nwatch = 'old'", "source.watch: expected one of 'new', 'all'"),
         ("address = 'x.png'", "address = 'x.png'\nstall_seconds = 0", "stall_seconds: expected at least 0.1"),
         ("name =", "= 3\nname =", "Invalid statement"),
+        ("address = 'x.png'", "address = 'rtmp://${U}:${P}@host/1'", "expected rtsp, rtsps, http or https, got 'rtmp'"),
+        ("address = 'x.png'", "address = 'rtsp://${U}:${P}@host/1'\nwatch = 'new'", "watch: expected a folder"),
+        ("address = 'x.png'", "address = '${PICTURES}/x.png'", "expected ${...} in the address of a stream alone"),
+        ("[source]", "[decision]\nmm_per_px = 1e300\n[source]", "mm_per_px: expected 0.0001 to 10000"),
+        ("[source]", "[sinks.a]\nkind = 'webhook'\naddress = 'http://mes..example/'\n[source]", "expected http://HOST"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_station_file_is_one_message(bundle, tmp_path, old, new, message):
@@ -284,6 +288,7 @@ def test_what_is_wrong_in_a_station_file_is_one_message(bundle, tmp_path, old, n
         ("[sinks.a]\nkind = 'command'\ncommand = ['; reboot']", "expected a program that can be run"),
         ("[sinks.a]\nkind = 'jsonl'\npath = 'no/such/folder.jsonl'", "expected a folder"),
         ("[decision]\nregion_of_interest_xy = [[0, 0], [9, 0], [99999, 9]]", "at most 32000 pixels"),
+        ("[sinks.a]\nkind = 'webhook'\naddress = 'https://h/'\nheaders = {X = '5 €'}", "expected ASCII characters"),
     ],
 )
 def test_what_is_missing_around_a_station_is_one_message(bundle, good_picture, tmp_path, more, message):
@@ -344,6 +349,52 @@ def test_any_bytes_are_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(EdgeLeatherError):
         read_station(path)
+
+
+def test_pictures_that_came_while_the_station_was_down_are_inspected_once(bundle, good_picture, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/old.png").write_bytes(good_picture.read_bytes())
+    file = write_station(tmp_path, bundle, 'address = "in"\nwatch = "new"')
+
+    def seen():
+        return [row["source"].rpartition("/")[2] for row in rows(tmp_path, "good", "defect", "failed")]
+
+    with started(file) as process:
+        wait_until(lambda: (tmp_path / "store" / STORE_FILE).exists(), 20, "it does not start")
+        time.sleep(0.5)
+        (tmp_path / "in/first.png").write_bytes(good_picture.read_bytes())
+        wait_until(lambda: seen() == ["first.png"], 10, seen())
+        process.kill()
+        process.communicate()
+    (tmp_path / "in/between.png").write_bytes(good_picture.read_bytes())
+    with started(file) as process:
+        wait_until(lambda: "between.png" in seen(), 20, "what came meanwhile is not inspected")
+        time.sleep(0.5)
+        end(process)
+    assert seen() == ["first.png", "between.png"]
+
+
+def test_a_screen_that_is_held_up_stops_no_station_that_watches(bundle, good_picture, tmp_path):
+    (tmp_path / "in").mkdir()
+    for n in range(300):
+        (tmp_path / f"in/{n:03d}.png").write_bytes(good_picture.read_bytes())
+    file = write_station(tmp_path, bundle, 'address = "in"\nwatch = "all"')
+    os.mkfifo(tmp_path / "screen")
+    held = os.open(tmp_path / "screen", os.O_RDWR)  # somebody holds it, and does not read
+    with open(tmp_path / "screen", "wb", buffering=0) as screen:
+        os.set_blocking(held, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(held, b"x" * 4096)
+        process = subprocess.Popen(
+            [*COMMAND, "station", "run", str(file)], stdout=screen, stderr=subprocess.DEVNULL, env=os.environ
+        )
+        try:
+            wait_until(lambda: len(rows(tmp_path, "good", "defect")) == 300, 30, "it stands still")
+        finally:
+            process.kill()
+            process.wait()
+            os.close(held)
 
 
 def test_relative_paths_start_at_the_station_file(bundle, good_picture, tmp_path, monkeypatch):

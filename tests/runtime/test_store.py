@@ -146,6 +146,25 @@ def test_a_damaged_store_is_one_message(tmp_path, content):
         Store(tmp_path)
 
 
+def test_pages_that_are_damaged_behind_a_sound_head_are_one_message(tmp_path):
+    with contextlib.closing(Store(tmp_path, create=True)) as store:
+        store.append([event(n, article="x" * 500) for n in range(500)])
+    path = tmp_path / STORE_FILE
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
+    for use in (
+        lambda s: list(s.select(Filter())),
+        lambda s: s.sinks(),
+        lambda s: s.retry(),
+        lambda s: s.forget(1e9, 5),
+    ):
+        with (
+            pytest.raises(EdgeLeatherError, match="the store cannot be used"),
+            contextlib.closing(Store(tmp_path)) as store,
+        ):
+            use(store)
+
+
 def test_a_store_of_another_version_and_none_at_all_are_one_message(tmp_path):
     with pytest.raises(EdgeLeatherError, match="found none"):
         Store(tmp_path)

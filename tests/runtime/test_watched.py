@@ -116,3 +116,27 @@ def test_what_is_no_folder(tmp_path):
     for name in ("absent", "file"):
         with pytest.raises(EdgeLeatherError, match="expected a folder to watch"):
             open_source(str(tmp_path / name), watch="new")
+
+
+def test_a_drive_that_is_away_as_an_empty_folder_brings_nothing_up_again(folder, good_picture):
+    with Watcher(folder) as watcher:
+        shutil.copy(good_picture, folder / "a.png")
+        watcher.wait_for(1)
+        folder.rename(folder.with_name("away"))
+        folder.mkdir()
+        time.sleep(0.5)
+        folder.rmdir()
+        folder.with_name("away").rename(folder)
+        shutil.copy(good_picture, folder / "b.png")
+        watcher.wait_for(2)
+        time.sleep(0.5)
+    assert watcher.names() == ["a.png", "b.png"]
+
+
+def test_a_picture_that_is_renamed_is_not_inspected_again(folder, good_picture):
+    with Watcher(folder) as watcher:
+        shutil.copy(good_picture, folder / "a.png")
+        watcher.wait_for(1)
+        (folder / "a.png").rename(folder / "a-done.png")
+        time.sleep(0.8)
+    assert watcher.names() == ["a.png"]

@@ -7,15 +7,18 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import IO, ClassVar, Literal
 
 from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.runtime.alerts.table import DEFAULT_TOPICS
 from edgeleather.runtime.credentials import Credentials
 from edgeleather.runtime.outbox import DeliveryError
 from edgeleather.runtime.store import Topic
+
+_TAIL_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,19 @@ class CommandSettings:
 
 
 class Command:
-    """The program gets no variable with one of the station's secrets; it ends with all it started, at its time limit at last."""
+    """The program gets no variable with one of the station's secrets. At its time limit it ends, with all that it started.
+
+    What it leaves running when it exits by itself (a siren's sound) is left alone.
+    """
 
     def __init__(self, command: tuple[str, ...], timeout_seconds: float, credentials: Credentials) -> None:
         self._command, self._timeout_seconds, self._credentials = command, timeout_seconds, credentials
+        self._process: subprocess.Popen[bytes] | None = None
 
     def deliver(self, event_id: str, body: str) -> None:
         environment = {name: value for name, value in os.environ.items() if name not in self._credentials.names}
         try:
-            process = subprocess.Popen(
+            self._process = process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -61,17 +68,46 @@ class Command:
             )
         except OSError as error:
             raise DeliveryError(f"{self._command[0]} cannot be started: {error.strerror}.") from error
-        with process:
-            try:
-                _, said = process.communicate(body.encode(), self._timeout_seconds)
-            except subprocess.TimeoutExpired as error:
-                raise DeliveryError(f"{self._command[0]} took longer than {self._timeout_seconds:g} s.") from error
-            finally:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)  # also what it left running with our pipe
+        said = _Tail(process.stderr)
+        feeder = threading.Thread(target=_feed, args=(process.stdin, body.encode()), daemon=True)
+        feeder.start()
+        try:
+            process.wait(self._timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            self.close()
+            process.wait()
+            raise DeliveryError(f"{self._command[0]} took longer than {self._timeout_seconds:g} s.") from error
+        finally:
+            self._process = None
         if process.returncode:
-            last = printable(said.decode(errors="replace").strip().rpartition("\n")[2])[:200]
+            last = said.last_line()
             raise DeliveryError(f"{self._command[0]} ended with {process.returncode}{': ' + last if last else ''}.")
 
     def close(self) -> None:
-        pass
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+class _Tail:
+    """The end of what a program says, however much that is; read on a thread until nobody can say more."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._said = b""
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def last_line(self) -> str:
+        self._thread.join(0.2)
+        return printable(self._said.decode(errors="replace").strip().rpartition("\n")[2])[:200]
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with stream:
+            while part := os.read(stream.fileno(), _TAIL_BYTES):
+                self._said = (self._said + part)[-_TAIL_BYTES:]
+
+
+def _feed(stream: IO[bytes], content: bytes) -> None:
+    with contextlib.suppress(OSError), stream:  # it need not read what it is told
+        stream.write(content)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import ssl
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -52,35 +54,47 @@ class MqttSettings:
 
 
 class Mqtt:
-    """A connection that is made at the first event, and again when it was lost."""
+    """A connection that is made at the first event, and again when it was lost.
+
+    MQTT 5, whose acknowledgement says whether the broker has taken the event; 3.1.1, whose cannot, where a broker knows no other.
+    """
 
     def __init__(self, address: str, topic: str, timeout_seconds: float, template: str) -> None:
         self._place, self._topic = urlsplit(address), topic
         self._timeout_seconds, self._shown = timeout_seconds, without_credentials(template)
         self._client: Client | None = None
+        self._is_old_broker = False
+        self._acknowledged: queue.Queue[tuple[int, ReasonCode]] = queue.Queue()
 
     def deliver(self, event_id: str, body: str) -> None:
         try:
-            client = self._connected()
-            published = client.publish(self._topic, body.encode(), qos=1)
-            published.wait_for_publish(self._timeout_seconds)
-            is_acknowledged = published.is_published()
+            published = self._connected().publish(self._topic, body.encode(), qos=1)
+            code = self._acknowledgement(published.mid)
         except (OSError, ValueError, RuntimeError) as error:
             self.close()
             raise DeliveryError(f"{self._shown} cannot be reached: {error}.") from error
-        if not is_acknowledged:
-            self.close()
-            raise DeliveryError(f"{self._shown} did not acknowledge within {self._timeout_seconds:g} s.")
+        if code.is_failure:
+            raise DeliveryError(f"{self._shown} refuses the event ({code}).")
+
+    def _acknowledgement(self, message: int) -> ReasonCode:
+        until = time.monotonic() + self._timeout_seconds
+        while (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                acknowledged, code = self._acknowledged.get(timeout=left)
+                if acknowledged == message:
+                    return code
+        raise OSError(f"it did not acknowledge within {self._timeout_seconds:g} s")
 
     def _connected(self) -> Client:
         if self._client is not None and self._client.is_connected():
             return self._client
         self.close()
         from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
+        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
         # A new session each time, never connected again by itself: what is to be sent once more the outbox knows.
-        client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        version = MQTTProtocolVersion.MQTTv311 if self._is_old_broker else MQTTProtocolVersion.MQTTv5
+        client = Client(CallbackAPIVersion.VERSION2, protocol=version, reconnect_on_failure=False)
         client.connect_timeout = self._timeout_seconds
         if self._place.username is not None:
             client.username_pw_set(unquote(self._place.username), unquote(self._place.password or ""))
@@ -88,6 +102,9 @@ class Mqtt:
             client.tls_set_context(ssl.create_default_context())
         answers: queue.Queue[ReasonCode] = queue.Queue()
         client.on_connect = lambda _client, _userdata, _flags, code, _properties: answers.put(code)
+        acknowledged: queue.Queue[tuple[int, ReasonCode]] = queue.Queue()
+        self._acknowledged = acknowledged
+        client.on_publish = lambda _client, _userdata, message, code, _properties: acknowledged.put((message, code))
         client.connect(self._place.hostname or "", self._place.port or _PORTS[self._place.scheme], _KEEPALIVE_SECONDS)
         self._client = client
         client.loop_start()
@@ -96,11 +113,12 @@ class Mqtt:
         except queue.Empty:
             raise OSError("it takes connections, but does not answer as an MQTT broker") from None
         if code.is_failure:
+            self._is_old_broker = self._is_old_broker or "protocol version" in str(code).lower()
             raise OSError(f"it refuses the connection ({code})")
         return client
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.disconnect()
-            self._client.loop_stop()
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            client.disconnect()
+            client.loop_stop()

@@ -7,8 +7,9 @@ import http.client
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
+from edgeleather.errors import EdgeLeatherError
 from edgeleather.runtime.alerts.table import DEFAULT_TOPICS
 from edgeleather.runtime.credentials import Credentials, has_literal_credentials, without_credentials
 from edgeleather.runtime.outbox import DeliveryError, RefusedError
@@ -41,6 +42,9 @@ class WebhookSettings:
     def open(self, credentials: Credentials, folder: Path, station: str) -> Webhook:
         headers = {name: credentials.fill(value) for name, value in self.headers.items()}
         address = credentials.fill(self.address, encoded=True)
+        for name, value in headers.items():
+            if not value.isascii():
+                raise EdgeLeatherError(f"headers: expected ASCII characters in the value of {name}, got others.")
         return Webhook(address, headers, self.timeout_seconds, without_credentials(self.address))
 
 
@@ -55,7 +59,8 @@ class Webhook:
         self._headers = {"Content-Type": "application/json", "User-Agent": "edgeleather"} | headers
         if self._place.username is not None:
             self._headers["Authorization"] = _basic(self._place)
-        self._path = urlunsplit(("", "", self._place.path or "/", self._place.query, ""))
+        path = urlunsplit(("", "", self._place.path or "/", self._place.query, ""))
+        self._path = quote(path, safe="/?%:@!$&'()*+,;=~-._")
         self._timeout_seconds, self._shown = timeout_seconds, shown
         self._connection: http.client.HTTPConnection | None = None
 
@@ -63,7 +68,12 @@ class Webhook:
         is_new = self._connection is None
         try:
             code, reason = self._post(event_id, body)
-        except (OSError, http.client.HTTPException) as error:
+        except (
+            OSError,
+            ValueError,
+            AttributeError,
+            http.client.HTTPException,
+        ) as error:  # of these, AttributeError: closed meanwhile
             self.close()
             if is_new or isinstance(error, TimeoutError):
                 raise DeliveryError(f"{self._shown} cannot be reached: {error or type(error).__name__}.") from error
@@ -79,7 +89,8 @@ class Webhook:
         if self._connection is None:
             is_secure = self._place.scheme == "https"
             kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
-            self._connection = kind(self._place.hostname or "", self._place.port, timeout=self._timeout_seconds)
+            port = self._place.port or kind.default_port  # said, or the end of an IPv6 address would be taken for it
+            self._connection = kind(self._place.hostname or "", port, timeout=self._timeout_seconds)
         self._connection.request("POST", self._path, body.encode(), self._headers | {"Idempotency-Key": event_id})
         answer = self._connection.getresponse()
         if len(answer.read(_MOST_ANSWER_BYTES)) == _MOST_ANSWER_BYTES:
@@ -101,17 +112,18 @@ def require_address(address: str, schemes: tuple[str, ...]) -> None:
     """Check an address of a station file before its secrets are filled in.
 
     Raises:
-        ValueError: another scheme, no host, a port out of range, spaces, or a password that stands in the file.
+        ValueError: another scheme, no host or none that can be, a port out of range, spaces, or a password written out.
     """
-    expected = " or ".join(f"{scheme}://HOST" for scheme in schemes)
-    try:
-        place = urlsplit(address)
-        is_good = place.scheme in schemes and bool(place.hostname) and (place.port is None or place.port > 0)
-    except ValueError:
-        is_good = False
-    if not is_good or any(c.isspace() or not c.isprintable() for c in address):
-        raise ValueError(f"address: expected {expected}, got {without_credentials(address)!r}")
     if has_literal_credentials(address):
         raise ValueError(
             "address: expected user and password as ${NAME} (from the environment) or ${file:PATH}, got them written out"
         )
+    try:
+        place = urlsplit(address)
+        (place.hostname or "").encode("idna")
+        is_good = place.scheme in schemes and bool(place.hostname) and (place.port is None or place.port > 0)
+    except ValueError:
+        is_good = False
+    if not is_good or any(c.isspace() or not c.isprintable() for c in address):
+        expected = " or ".join(f"{scheme}://HOST" for scheme in schemes)
+        raise ValueError(f"address: expected {expected}, got {without_credentials(address)!r}")

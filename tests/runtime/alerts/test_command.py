@@ -81,3 +81,33 @@ def test_a_file_that_is_no_program_is_a_failed_delivery(tmp_path):
 def test_no_command_is_refused(command):
     with pytest.raises(ValueError, match="expected a list of a program"):
         CommandSettings("command", tuple(command))
+
+
+def test_what_a_program_leaves_running_is_left_and_counts_as_delivered(tmp_path):
+    started = time.monotonic()
+    opened(tmp_path, ["sh", "-c", "sleep 2 & exit 0"], timeout_seconds=5.0).deliver("e1", "{}")
+    assert time.monotonic() - started < 1.5
+
+
+def test_a_program_that_says_much_takes_no_memory(tmp_path):
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DeliveryError, match="took longer"):
+        opened(tmp_path, ["sh", "-c", "exec yes xxxxxxxxxxxxxxxxxxxxxxxx >&2"], timeout_seconds=1.0).deliver("e1", "{}")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_a_program_in_hand_is_ended_when_the_station_ends(tmp_path):
+    import threading
+
+    sink = opened(tmp_path, ["sleep", "60"], timeout_seconds=60.0)
+    threading.Timer(0.5, sink.close).start()
+    started = time.monotonic()
+    with pytest.raises(DeliveryError, match="ended with -9"):
+        sink.deliver("e1", "{}")
+    assert time.monotonic() - started < 5
+
+
+def test_an_event_that_is_not_read_is_no_failure(tmp_path):
+    opened(tmp_path, ["true"]).deliver("e1", "x" * 1_000_000)

@@ -50,6 +50,19 @@ def test_a_password_is_needed_where_the_broker_asks_for_one(tmp_path):
     assert broker.received == [{"id": "e1"}]
 
 
+@pytest.mark.mosquitto
+def test_an_event_that_the_broker_refuses_is_not_delivered(tmp_path):
+    with contextlib.closing(Broker(tmp_path / "broker", "leather/#", acl="topic read leather/#")) as broker:
+        broker.start()
+        broker.subscribe()
+        with (
+            contextlib.closing(opened(tmp_path, f"mqtt://127.0.0.1:{broker.port}")) as sink,
+            pytest.raises(DeliveryError, match=r"refuses the event .Not authorized"),
+        ):
+            sink.deliver("e1", '{"id": "e1"}')
+    assert broker.received == []
+
+
 def test_what_is_no_broker_is_no_delivery_in_time(tmp_path):
     import socket
 

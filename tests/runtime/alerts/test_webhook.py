@@ -72,3 +72,27 @@ def test_hostile_addresses_are_refused_before_anything_is_sent(address):
 def test_headers_that_would_break_out_are_refused(headers):
     with pytest.raises(ValueError, match="no header's name"):
         WebhookSettings("webhook", "http://host/", headers=headers)
+
+
+def test_paths_beyond_ascii_and_hosts_of_ipv6_are_reached(tmp_path):
+    receiver = WebhookReceiver()
+    with receiver.running():
+        opened(tmp_path, f"http://127.0.0.1:{receiver.port}/größe").deliver("e1", BODY)
+    assert receiver.ids() == ["e1"]
+    with pytest.raises(DeliveryError, match=r"refused|unreachable|assign"):
+        opened(tmp_path, "http://[::1]/x").deliver("e1", BODY)  # port 80 of this machine, and not port 1 of ::
+
+
+def test_a_receiver_that_was_restarted_between_two_events_is_connected_again(tmp_path):
+    receiver = WebhookReceiver()
+    sink = opened(tmp_path, receiver.address)
+    for turn in range(3):
+        with receiver.running():
+            sink.deliver(f"e{turn}", json.dumps({"id": f"e{turn}"}))
+    assert receiver.ids() == ["e0", "e1", "e2"]
+
+
+def test_an_at_sign_in_the_path_is_no_password():
+    assert WebhookSettings("webhook", "https://mes.example/hooks/team@site").address
+    with pytest.raises(ValueError, match="written out"):
+        WebhookSettings("webhook", "https://me:pa/ss@host/x")
