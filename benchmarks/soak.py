@@ -50,6 +50,7 @@ _TOPICS: tuple[Topic, ...] = ("defect", "alarm", "fault")
 _SAMPLE_FRAMES = 500
 _PERIOD_SECONDS = 1 / 30
 _PACED_FRAMES = 150
+_TURN_FRAMES = 800
 
 
 class TimedSource:
@@ -58,8 +59,9 @@ class TimedSource:
     drop_policy: DropPolicy = "every_frame"
     dropped = 0
 
-    def __init__(self, images: list[AnyArray], count: int, period_seconds: float = 0.0) -> None:
+    def __init__(self, images: list[AnyArray], count: int, period_seconds: float = 0.0, keeps: bool = True) -> None:
         self.total: int | None = count
+        self._keeps = keeps
         self.given_at: list[float] = []
         self._images, self._count, self._period = images, count, period_seconds
 
@@ -69,21 +71,32 @@ class TimedSource:
             due = started + index * self._period
             if (early := due - time.perf_counter()) > 0:
                 time.sleep(early)
-            self.given_at.append(time.perf_counter())
+            if self._keeps:
+                self.given_at.append(time.perf_counter())
             yield Frame(index, time.time(), "memory", image)
 
 
 class Probe:
-    """Stands where the local sinks stand: when each verdict was out, and memory every now and then."""
+    """Stands where the local sinks stand: when each verdict was out."""
 
-    def __init__(self, samples: bool = False) -> None:
+    def __init__(self) -> None:
         self.out_at: list[float] = []
-        self.resident_mb: list[float] = []
-        self._samples = samples
 
     def put(self, inspection: Inspection, stop: Stop, waits: bool = True) -> None:
         self.out_at.append(time.perf_counter())
-        if self._samples and len(self.out_at) % _SAMPLE_FRAMES == 0:
+
+    def close(self, stop: Stop) -> None:
+        pass
+
+
+class MemoryProbe:
+    """The same for resident memory, every 500 frames; it keeps nothing else, which would grow."""
+
+    def __init__(self) -> None:
+        self.resident_mb: list[float] = []
+
+    def put(self, inspection: Inspection, stop: Stop, waits: bool = True) -> None:
+        if inspection.frame % _SAMPLE_FRAMES == _SAMPLE_FRAMES - 1:
             self.resident_mb.append(_resident_mb())
 
     def close(self, stop: Stop) -> None:
@@ -98,7 +111,7 @@ class Probe:
 )
 @click.option("--frames", default=50_000, show_default=True, type=click.IntRange(2 * _SAMPLE_FRAMES))
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(3))
-@click.option("--defect-every", default=100, show_default=True, type=click.IntRange(2), help="Frames a defect.")
+@click.option("--defect-every", default=500, show_default=True, type=click.IntRange(2), help="Frames a defect.")
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="A new folder for the store.")
 def main(bundle: Path, pictures: Path, out: Path, frames: int, rounds: int, defect_every: int, work: Path) -> None:
     """Soak BUNDLE and write what was measured."""
@@ -166,9 +179,10 @@ def frames_of(inspector: Inspector, pictures: Path, defect_every: int) -> tuple[
         )
     turn = list[AnyArray]()
     good_ones = itertools.cycle(good)
-    for defect in defects[:8]:
+    count = max(2, -(-_TURN_FRAMES // defect_every))
+    for defect in itertools.islice(itertools.cycle(defects), count):
         turn += [next(good_ones) for _ in range(defect_every - 1)] + [defect]
-    return turn, len(defects[:8])
+    return turn, count
 
 
 def speed_round(
@@ -199,7 +213,7 @@ def _in_turn(turn: int) -> tuple[str, str]:
 
 def endure(inspector: Inspector, images: list[AnyArray], folder: Path, address: str, frames: int) -> dict[str, Any]:
     """Resident memory every 500 frames of a long run, and whether the store then has all of it."""
-    probe, source = Probe(samples=True), TimedSource(images, frames)
+    probe, source = MemoryProbe(), TimedSource(images, frames, keeps=False)
     journal = opened_journal(folder, address)
     summary = run_loop(_Tracked(source), inspector, [probe], Stop(), journal)
     with contextlib.closing(Store(folder)) as store:

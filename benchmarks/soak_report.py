@@ -33,7 +33,7 @@ def soak_report(result: dict[str, Any]) -> str:
     return f"""# A station's soak
 
 `{result["method"]}`, {result["precision"]}, {width} x {height}, on {result["cpu"]} with {result["cores"]} cores; a defect every
-{result["defect_every_frames"]} frames of {result["pictures"]}. Store, pictures of defects, a webhook and a JSON-lines sink were on.
+{result["defect_every_frames"]} frames of {result["pictures"]} ({median(speed, "station") / result["defect_every_frames"]:.1f} a second from memory). Store, pictures of defects, a webhook and a JSON-lines sink were on.
 
 | what | engine alone | station | ratio | asked for |
 |---|---:|---:|---:|---|

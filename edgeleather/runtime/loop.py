@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from edgeleather.runtime.frame import FrameSource
 from edgeleather.runtime.inspector import Inspector
 from edgeleather.runtime.journal import Journal
 from edgeleather.runtime.sinks import LocalSink, Stop
+
+# How long a thread may keep Python's lock when inference has come back and wants it. With the usual 5 ms a store cost 4.6 % of the
+# frame rate here, with this 1.6 % (memory-bank INT8 at 256 x 256, 2 cores).
+_SWITCH_SECONDS = 0.0002
 
 
 @dataclass
@@ -42,6 +47,8 @@ def run_loop(
 
     Files lose no frame, so a full sink is waited for; what is live is not, so the record is lost and counted.
     """
+    if journal:
+        sys.setswitchinterval(_SWITCH_SECONDS)
     summary = Summary()
     waits = source.drop_policy == "every_frame"
     started = time.perf_counter()

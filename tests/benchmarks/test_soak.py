@@ -12,6 +12,7 @@ from edgeleather.images import read_image
 @pytest.mark.train
 def test_a_short_soak_says_what_was_measured(bundle, dataset_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("edgeleather.benchmarks.soak._PACED_FRAMES", 20)
+    monkeypatch.setattr("edgeleather.benchmarks.soak._TURN_FRAMES", 200)
     options = ["--pictures", dataset_folder, "--out", tmp_path / "out", "--work", tmp_path / "work"]
     options += ["--frames", 1000, "--rounds", 3, "--defect-every", 20]
     result = CliRunner().invoke(main, [str(one) for one in (bundle.folder, *options)])
