@@ -51,6 +51,7 @@ _SAMPLE_FRAMES = 500
 _PERIOD_SECONDS = 1 / 30
 _PACED_FRAMES = 150
 _TURN_FRAMES = 800
+_MOST_PICTURES = 32  # a frame that a camera has just given lies in the processor's cache; hundreds in turn would not
 
 
 class TimedSource:
@@ -169,9 +170,9 @@ def frames_of(inspector: Inspector, pictures: Path, defect_every: int) -> tuple[
     for sample in track([*dataset.train_good, *dataset.test], "pictures"):
         image = read_image(sample.path)
         verdict = inspector.inspect(Frame(0, 0.0, "", image)).verdict
-        if verdict == "good" and sample.is_good:
+        if verdict == "good" and sample.is_good and len(good) < _MOST_PICTURES:
             good.append(image)
-        elif verdict == "defect" and not sample.is_good:
+        elif verdict == "defect" and not sample.is_good and len(defects) < _MOST_PICTURES:
             defects.append(image)
     if not good or not defects:
         raise EdgeLeatherError(

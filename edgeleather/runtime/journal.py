@@ -24,7 +24,7 @@ from edgeleather.runtime.pictures import PICTURES_FOLDER, PictureRules, Pictures
 from edgeleather.runtime.sinks import Stop, to_record
 from edgeleather.runtime.store import Event, Store, StoreError, Topic
 
-_PERIOD_SECONDS = 0.07  # between commits; with the commit itself, a power cut takes at most 100 ms of records
+_PERIOD_SECONDS = 0.085  # between commits; with the commit itself, a power cut takes at most 100 ms of records
 _MOST_WAITING = 4096
 _RETRY_SECONDS = 0.5
 _MOST_A_COMMIT = 512
@@ -175,9 +175,7 @@ class Journal:
     def _work(self) -> None:
         try:
             self._commit_until_the_end()
-        except (
-            Exception
-        ) as error:  # a bug, so it keeps its traceback; verdicts go on, and say that they are not recorded
+        except Exception as error:  # a bug, so it keeps its traceback; verdicts go on, and say so
             traceback.print_exc()
             self._failing = True
             self._tell(f"store: stopped: {type(error).__name__}: {error}. Verdicts go on, unrecorded.")
@@ -240,7 +238,7 @@ class Journal:
 
     def _event(self, noted: Noted) -> Event:
         topic, event_id, inspection, details = noted
-        at = details["at"] if inspection is None else inspection.captured_at
+        at = inspection.captured_at if inspection and "at" not in details else details["at"]
         named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
         body = named | (to_record(inspection) if inspection else {}) | details
         try:

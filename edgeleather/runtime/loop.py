@@ -14,8 +14,8 @@ from edgeleather.runtime.inspector import Inspector
 from edgeleather.runtime.journal import Journal
 from edgeleather.runtime.sinks import LocalSink, Stop
 
-# How long a thread may keep Python's lock when inference has come back and wants it. With the usual 5 ms a store cost 4.6 % of the
-# frame rate here, with this 1.6 % (memory-bank INT8 at 256 x 256, 2 cores).
+# How long a thread may keep Python's lock when inference has come back and wants it. With the usual 5 ms a store cost 4.6 % of
+# the frame rate here, with this 1.6 % (memory-bank INT8 at 256 x 256, 2 cores).
 _SWITCH_SECONDS = 0.0002
 
 
