@@ -48,6 +48,11 @@ class Moment(click.ParamType[float]):
 store_argument = click.argument("store", type=click.Path(path_type=Path))
 
 
+def _printable(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Callback for text that is compared with what is recorded: bytes that are no UTF-8 stand there as they are shown."""
+    return None if value is None else printable(value)
+
+
 def filter_options(command: Callable[..., None]) -> Callable[..., None]:
     """`--since`, `--until`, `--verdict` and `--article`."""
     options = (
@@ -58,7 +63,7 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--verdict", "topics", type=click.Choice(TOPICS), multiple=True, help="Only these; alarms and faults too."
         ),
-        click.option("--article", default=None, help="Only of this article."),
+        click.option("--article", default=None, callback=_printable, help="Only of this article."),
     )
     for option in reversed(options):
         command = option(command)
@@ -138,7 +143,7 @@ def export(
 
 @events.command(epilog="Example: edgeleather events retry store --sink mes")
 @store_argument
-@click.option("--sink", default=None, help="Only of this sink.")
+@click.option("--sink", default=None, callback=_printable, help="Only of this sink.")
 @as_json_option
 def retry(store: Path, sink: str | None, as_json: bool) -> None:
     """Have what receivers refused delivered again, under the same ids, by the running station or at its next start."""

@@ -250,13 +250,14 @@ def run_and_report(
     summary = run_loop(frames, inspector, sinks, stop, journal)
     say.close()
     summary.source_error = summary.source_error and hide(summary.source_error)
-    if any(sink.stuck for sink in sinks):
-        # What held the sink may hold standard output or its lock too: two seconds for the summary, then out.
+    if stop.is_set():
+        # What held a sink may hold standard output or error too: two seconds for the summary, then out.
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
         signal.setitimer(signal.ITIMER_REAL, 2)
-        report(summary, sinks, inspector, journal, as_json)
-        os._exit(1)
     report(summary, sinks, inspector, journal, as_json)
+    if any(sink.stuck for sink in sinks):
+        os._exit(1)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     unwritten = any(sink.first_error for sink in sinks) or summary.unrecorded
     if summary.source_error or unwritten or not (summary.inferred or summary.stopped_by_signal):
         raise SystemExit(1)

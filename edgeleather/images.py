@@ -30,9 +30,9 @@ def read_image(path: Path) -> AnyArray:
     Raises:
         EdgeLeatherError: the file is absent, empty, truncated or no picture.
     """
-    if path.exists() and not path.is_file():
-        raise EdgeLeatherError(f"{path}: expected a picture file, got a folder, pipe or device.")
     try:
+        if path.exists() and not path.is_file():
+            raise EdgeLeatherError(f"{path}: expected a picture file, got a folder, pipe or device.")
         content = path.read_bytes()
     except OSError as error:
         raise EdgeLeatherError(f"{path}: expected a readable picture, got: {error.strerror}.") from error

@@ -244,6 +244,7 @@ class Journal:
         try:
             text = json.dumps(body, ensure_ascii=False, allow_nan=False)
         except (ValueError, TypeError) as error:  # one record that has no JSON must not be the end of all others
-            text = json.dumps(named | {"error": f"this record could not be written: {error}"})
+            source = {"frame": inspection.frame, "source": inspection.source} if inspection else {}
+            text = json.dumps(named | source | {"error": f"this record could not be written: {error}"})
         text = text.encode("utf-8", "backslashreplace").decode()
         return Event(event_id, at, topic, self._article, inspection.frame if inspection else None, text)

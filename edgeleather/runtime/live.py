@@ -80,6 +80,7 @@ class LiveSource:
         self._captured = 0
         self._over = False
         self._failure: str | None = None
+        self._has_streamed = False
         self._hung: list[_Reader] = []
         self._reader: _Reader | None = None if patience.awaits_first else self._open()
         if self._reader is None and not patience.awaits_first:
@@ -123,29 +124,27 @@ class LiveSource:
                 self._changed.notify()
 
     def _watch_until_the_end(self) -> None:
-        last_frame = time.monotonic()
-        is_lost = False
+        lost_at: float | None = None
         if self._reader is None:
             self._open()
         while not self._closing.is_set():
             if self._reader is not None:
-                reason = self._reader.watch(self._closing, self._patience.stall_seconds)
+                reason = self._reader.watch(self._closing, self._patience.stall_seconds, self._say_streaming)
                 reason = f"reading failed: {self._reader.error}" if self._reader.error else reason
-                last_frame = max(last_frame, self._reader.last_frame_at)
-                is_lost = is_lost and not self._reader.has_read
+                lost_at = None if self._reader.has_read else lost_at
                 if self._closing.is_set() or self._ends_here(self._reader):
                     return
                 self._let_go(self._reader)
             else:
                 reason = "it is not there"
-            if not is_lost:
+            if lost_at is None:
+                lost_at = time.monotonic()
                 long = self._patience.reconnect_seconds
                 how_long = f" for {long:g} s" if math.isfinite(long) else ""
                 self._listener(
                     "lost", f"{self._address.name}: {reason} after {self._captured} frames; trying again{how_long}"
                 )
-            is_lost = True
-            if not self._open_again(last_frame + self._patience.reconnect_seconds):
+            if not self._open_again(lost_at + self._patience.reconnect_seconds):
                 return
 
     def _ends_here(self, reader: _Reader) -> bool:
@@ -173,14 +172,16 @@ class LiveSource:
         with self._changed:
             if self._closing.is_set() or reader is not self._reader:
                 return False
-            is_first, had_none = not reader.has_read, not self._captured
             self.dropped += self._latest is not None
             self._latest = Frame(self._captured, time.time(), self._address.name, image, capture_ms)
             self._captured += 1
             self._changed.notify()
-        if is_first:
-            self._listener("streaming" if had_none else "streaming again", self._address.name)
         return True
+
+    def _say_streaming(self) -> None:
+        """Said, like `lost`, by the watching thread alone, so that the two cannot overtake each other."""
+        self._listener("streaming again" if self._has_streamed else "streaming", self._address.name)
+        self._has_streamed = True
 
     def _open_again(self, until: float) -> bool:
         """Open it again until the time (monotonic, in seconds) from which on it is given up."""
@@ -248,14 +249,20 @@ class _Reader:
         self._begun_at = time.monotonic()
         self._begun.set()
 
-    def watch(self, closing: threading.Event, stall_seconds: float) -> str:
+    def watch(self, closing: threading.Event, stall_seconds: float, on_first_frame: Callable[[], None]) -> str:
         """Wait until it ends or gives nothing for so long; why it is to be left."""
-        while not self._ended.wait(min(0.1, stall_seconds / 4)):
+        is_told = False
+        while True:
+            has_ended = self._ended.wait(min(0.1, stall_seconds / 4))
+            if self.has_read and not is_told:
+                is_told = True
+                on_first_frame()
+            if has_ended:
+                return "no frame came any more"
             if closing.is_set():
                 return ""
             if time.monotonic() - max(self.last_frame_at, self._begun_at) > stall_seconds:
                 return f"it is connected, but silent for {stall_seconds:g} s"
-        return "no frame came any more"
 
     def leave(self, seconds: float) -> None:
         """Take no frame from it any more, and wait so long for it to end."""
@@ -287,11 +294,11 @@ class _Reader:
     def _read(self, capture: cv2.VideoCapture) -> bool:
         started = time.perf_counter()
         read, image = capture.read()
-        if not read or not self._keep(self, image, 1e3 * (time.perf_counter() - started)):
+        if not read:
             return False
-        self.has_read = True
         self.last_frame_at = time.monotonic()
-        return True
+        self.has_read = True
+        return self._keep(self, image, 1e3 * (time.perf_counter() - started))
 
 
 def open_capture(address: Address, stall_seconds: float) -> cv2.VideoCapture | None:

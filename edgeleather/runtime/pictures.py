@@ -112,6 +112,9 @@ class Pictures:
                 self.first_error = self.first_error or str(error)
 
     def _write(self, name: str, inspection: Inspection) -> None:
+        if not self._folder.is_dir():  # it was moved away with the store
+            self._folder.mkdir(parents=True)
+            self._there, self._bytes = [], 0
         if shutil.disk_usage(self._folder).free < 1e6 * self._rules.free_floor_mb:
             raise EdgeLeatherError(
                 f"{self._folder}: fewer than {self._rules.free_floor_mb:g} MB are free, so no picture is kept. Make room there."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +26,8 @@ from edgeleather.runtime.live import DEFAULT_STALL_SECONDS, Patience, State, Sta
 from edgeleather.runtime.outbox import Deliverer
 from edgeleather.runtime.sinks import Stop
 from edgeleather.runtime.sources import open_source
-from edgeleather.runtime.store import Filter, Store, Topic, only_writer
-from edgeleather.runtime.watched import Resumption, WatchFrom
+from edgeleather.runtime.store import Filter, Store, only_writer
+from edgeleather.runtime.watched import Resumption, WatchFrom, came_at_of_pictures
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,7 +36,6 @@ else:
 
 _LARGEST_FILE_BYTES = 1_000_000
 _MOST_SECONDS = 1e6
-_RESUMED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,8 @@ def open_station(
                 tell(
                     f"sink {gone.name}: not in the station file any more; {gone.waiting} events that waited for it are let go"
                 )
-            resumption = _resumption(store) if station.source.watch == "new" else None
+            watched = folder / station.source.address
+            resumption = _resumption(store, watched) if station.source.watch == "new" else None
         deliverers = [
             Deliverer(store_folder, name, receives, sink, tell, credentials.hide)
             for name, (receives, sink) in sinks.items()
@@ -236,19 +237,18 @@ def open_station_source(
     return open_source(address, stop, patience, listener, settings.watch, settings.address)
 
 
-def _resumption(store: Store) -> Resumption | None:
-    """Where a station that watches a folder stopped: after its last frame, with a minute that is looked at by name.
+def _resumption(store: Store, folder: Path) -> Resumption:
+    """What of a watched folder the station has inspected before, as far as its pictures are still there.
 
-    Not before its very first frame: what was there at its first start was passed over.
+    Raises:
+        EdgeLeatherError: no such folder.
     """
-    verdicts: tuple[Topic, ...] = ("good", "defect", "failed")
-    last = next(iter(store.select(Filter(topics=verdicts), 1)), None)
-    if last is None:
-        return None
-    first = next(store.select(Filter(topics=verdicts)))
-    since = max(last.event.at - _RESUMED_SECONDS, first.event.at)
-    recent = store.select(Filter(since=since - 1, topics=verdicts))
-    return Resumption(since, frozenset(Path(json.loads(one.event.body)["source"]).name for one in recent))
+    since = store.mark(f"watching {folder}", time.time())
+    oldest = min(came_at_of_pictures(folder), default=since)
+    rows = store.select(Filter(since=max(since, oldest), topics=("good", "defect", "failed")))
+    bodies = ((one.event.at, json.loads(one.event.body)) for one in rows)
+    # In the order of the store: the latest of a name stays.
+    return Resumption(since, {Path(body.get("source") or "").name: at for at, body in bodies})
 
 
 def inspector_settings(station: Station) -> InspectorSettings:

@@ -37,6 +37,7 @@ CREATE TABLE sinks (
   name TEXT PRIMARY KEY, topics TEXT NOT NULL, told_seq INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
   last_error TEXT
 );
+CREATE TABLE marks (name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE set_aside (
   sink TEXT NOT NULL, seq INTEGER NOT NULL, error TEXT NOT NULL, again INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (sink, seq)
 ) WITHOUT ROWID;
@@ -304,6 +305,13 @@ class Store:
             raise StoreError(self._unusable(error)) from error
 
     @_speaking
+    def mark(self, name: str, at: float) -> float:
+        """The time (Unix seconds) that was first given under a name."""
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO marks (name, at) VALUES (?, ?)", (name, at))
+        return float(self._connection.execute("SELECT at FROM marks WHERE name = ?", (name,)).fetchone()[0])
+
+    @_speaking
     def is_raised(self, topic: Topic, what: str) -> bool:
         """Whether the latest alarm or fault of this `what` was left raised."""
         row = self._connection.execute(
@@ -319,7 +327,12 @@ class Store:
         waits = (
             "EXISTS (SELECT 1 FROM sinks WHERE events.seq > told_seq AND instr(topics, '\"' || events.topic || '\"'))"
         )
-        kept = f"seq IN (SELECT seq FROM set_aside) OR {waits}"
+        what = "json_extract({}.body, '$.what')"
+        is_last = (  # of its alarm or fault: a restart has to know whether that was left raised
+            "(topic IN ('alarm', 'fault') AND seq = (SELECT max(later.seq) FROM events AS later WHERE later.topic = events.topic "
+            f"AND {what.format('later')} = {what.format('events')}))"
+        )
+        kept = f"seq IN (SELECT seq FROM set_aside) OR {waits} OR {is_last}"
         with self._transaction():
             return self._connection.execute(
                 f"DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE at < ? AND NOT ({kept}) ORDER BY at LIMIT ?)",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,10 +36,16 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Resumption:
-    """Where an earlier run stopped: pictures that came after this time (Unix seconds) are new, but for these names."""
+    """What an earlier run did: pictures that came after `since` are new, unless they were inspected since they came.
+
+    Times in Unix seconds; of a network drive its own clock's.
+    """
 
     since: float
-    done: frozenset[str]
+    inspected_at: Mapping[str, float]
+
+    def is_new(self, name: str, came_at: float) -> bool:
+        return came_at > self.since and came_at > self.inspected_at.get(printable(name), -math.inf)
 
 
 class WatchedFolder:
@@ -71,7 +78,7 @@ class WatchedFolder:
         self._pending: dict[str, tuple[Stamp, float]] = {}
         try:
             for name, stamp, came_at in _stamps(folder):
-                if watch == "new" and not (resumption and came_at > resumption.since and name not in resumption.done):
+                if watch == "new" and not (resumption and resumption.is_new(name, came_at)):
                     self._note_done(name, stamp)
         except OSError as error:
             raise EdgeLeatherError(f"{folder}: expected a folder to watch, got: {error.strerror}.") from error
@@ -98,8 +105,8 @@ class WatchedFolder:
             took_seconds = time.monotonic() - started
             for path, is_overdue in self._settled(there):
                 frame = frame_of_picture(index, path)
-                if frame.image is None and not is_overdue:
-                    continue  # its writer may only be slow
+                if frame.image is None and not (is_overdue and _is_there(path)):
+                    continue  # its writer may only be slow, its drive away
                 self._note_done(path.name, there[path.name])
                 yield frame
                 index += 1
@@ -131,8 +138,29 @@ class WatchedFolder:
         return stamp not in self._done_inodes
 
     def _note_done(self, name: str, stamp: Stamp) -> None:
+        self._done_inodes.discard(self._done.get(name, stamp))
         self._done[name] = stamp
         self._done_inodes.add(stamp)
+
+
+def came_at_of_pictures(folder: Path) -> list[float]:
+    """When each picture of a folder came there, Unix seconds.
+
+    Raises:
+        EdgeLeatherError: no such folder.
+    """
+    try:
+        return [came_at for _, _, came_at in _stamps(folder)]
+    except OSError as error:
+        raise EdgeLeatherError(f"{folder}: expected a folder to watch, got: {error.strerror}.") from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError:
+        return False
+    return True
 
 
 def frame_of_picture(index: int, path: Path) -> Frame:
@@ -153,7 +181,11 @@ def _stamps(folder: Path) -> Iterator[tuple[str, Stamp, float]]:
             if is_image(Path(entry.name)):
                 try:
                     status = entry.stat()
-                except FileNotFoundError:  # moved away in this moment
-                    continue
+                except OSError:
+                    if entry.is_symlink() or not _is_there(
+                        folder / entry.name
+                    ):  # a bad link, or moved away in this moment
+                        continue
+                    raise
                 if stat.S_ISREG(status.st_mode):
                     yield entry.name, Stamp(status.st_size, status.st_mtime_ns, status.st_ino), status.st_ctime

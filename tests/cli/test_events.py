@@ -97,6 +97,7 @@ def test_retry_puts_back_what_was_set_aside(store):
         (["list", "{store}", "--since", "yesterday"], 2, "expected 2026-11-26"),
         (["list", "{store}", "--since", "99999999999d"], 2, "expected 2026-11-26"),
         (["list", "{store}", "--verdict", "bad"], 2, "'bad' is not one of"),
+        (["retry", "{store}", "--sink", "\udcff"], 1, "got \\udcff"),
         (["export", "{store}", "--out", "{absent}/x.csv"], 1, "cannot write"),
         (["export", "{store}", "--out", "x.xlsx"], 2, "to end in .csv or .jsonl"),
         (["retry", "{store}", "--sink", "fax"], 1, "expected a sink of this store (mes), got fax"),

@@ -366,12 +366,16 @@ def test_pictures_that_came_while_the_station_was_down_are_inspected_once(bundle
         wait_until(lambda: seen() == ["first.png"], 10, seen())
         process.kill()
         process.communicate()
-    (tmp_path / "in/between.png").write_bytes(good_picture.read_bytes())
-    with started(file) as process:
-        wait_until(lambda: "between.png" in seen(), 20, "what came meanwhile is not inspected")
-        time.sleep(0.5)
-        end(process)
-    assert seen() == ["first.png", "between.png"]
+    for name in ("between.png", "another.png"):
+        (tmp_path / "in" / name).write_bytes(good_picture.read_bytes())
+        time.sleep(0.02)
+    (tmp_path / "in/loop.png").symlink_to("loop.png")
+    for _ in range(2):
+        with started(file) as process:
+            wait_until(lambda: "another.png" in seen(), 20, "what came meanwhile is not inspected")
+            time.sleep(0.7)
+            end(process)
+    assert seen() == ["first.png", "between.png", "another.png"]
 
 
 def test_a_screen_that_is_held_up_stops_no_station_that_watches(bundle, good_picture, tmp_path):

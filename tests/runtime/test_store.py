@@ -92,11 +92,22 @@ def test_failures_are_counted_and_forgotten(store):
 
 def test_old_rows_are_deleted_but_none_that_a_sink_waits_for(store):
     store.register("mes", ["alarm"])
-    store.append([event(n, "alarm" if n == 2 else "good") for n in range(6)])
+    store.append([event(n, "alarm" if n in (2, 5) else "good", what="defects") for n in range(6)])
     assert store.forget(before=4, most=100) == 3
     assert ids(store.select(Filter())) == ["id-2", "id-4", "id-5"]
-    store.told("mes", [store.waiting("mes", 1)[0].seq])
+    store.told("mes", [one.seq for one in store.waiting("mes", 2)])
     assert store.forget(before=4, most=100) == 1
+
+
+def test_the_last_word_on_an_alarm_is_not_forgotten(store):
+    store.append([event(n, "alarm", what="defects", state="raised" if n % 2 else "cleared") for n in range(4)])
+    store.append([event(9, "fault", what="source", state="raised")])
+    assert store.forget(before=100, most=100) == 3
+    assert store.is_raised("alarm", "defects") and store.is_raised("fault", "source")
+
+
+def test_a_mark_stays_what_it_was_first(store):
+    assert store.mark("watching in", 5.0) == 5.0 == store.mark("watching in", 9.0)
 
 
 def test_what_was_left_raised_is_known(store):

@@ -140,3 +140,12 @@ def test_a_picture_that_is_renamed_is_not_inspected_again(folder, good_picture):
         (folder / "a.png").rename(folder / "a-done.png")
         time.sleep(0.8)
     assert watcher.names() == ["a.png"]
+
+
+def test_a_name_that_is_written_again_and_again_takes_no_memory(folder, good_picture):
+    with Watcher(folder) as watcher:
+        for n in range(4):
+            shutil.copy(good_picture, folder / "latest.png")
+            watcher.wait_for(n + 1)
+        watched = watcher._source._source
+        assert len(watched._done_inodes) == len(watched._done) == 2

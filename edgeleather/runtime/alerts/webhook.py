@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
+import socket
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -66,20 +69,20 @@ class Webhook:
 
     def deliver(self, event_id: str, body: str) -> None:
         is_new = self._connection is None
+        guard = threading.Timer(
+            2 * self._timeout_seconds, self._shut
+        )  # the socket's own limit is for each byte that comes
+        guard.start()
         try:
             code, reason = self._post(event_id, body)
-        except (
-            OSError,
-            ValueError,
-            AttributeError,
-            http.client.HTTPException,
-        ) as error:  # of these, AttributeError: closed meanwhile
+        except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
             self.close()
             if is_new or isinstance(error, TimeoutError):
                 raise DeliveryError(f"{self._shown} cannot be reached: {error or type(error).__name__}.") from error
-            return self.deliver(
-                event_id, body
-            )  # a kept connection may have been closed meanwhile: once more on a new one
+            # A kept connection may have been closed meanwhile: once more on a new one.
+            return self.deliver(event_id, body)
+        finally:
+            guard.cancel()
         if not 200 <= code < 300:
             said = f"{self._shown} answered {code} {reason}."
             raise RefusedError(said) if code in _REFUSALS else DeliveryError(said)
@@ -98,9 +101,16 @@ class Webhook:
         return answer.status, answer.reason
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._shut()  # first: another thread may be reading, and hold what closing waits for
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _shut(self) -> None:
+        sock = self._connection.sock if self._connection else None
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 def _basic(place: SplitResult) -> str:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
+import threading
+import time
 
 import pytest
 
@@ -96,3 +100,43 @@ def test_an_at_sign_in_the_path_is_no_password():
     assert WebhookSettings("webhook", "https://mes.example/hooks/team@site").address
     with pytest.raises(ValueError, match="written out"):
         WebhookSettings("webhook", "https://me:pa/ss@host/x")
+
+
+@contextlib.contextmanager
+def dripping():
+    """A receiver that says 200 and then gives its long answer byte by byte."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        over = threading.Event()
+
+        def answer():
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+                    while not over.wait(0.2):
+                        connection.sendall(b"x")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_an_answer_that_never_ends_is_left_once_it_said_yes(tmp_path):
+    with dripping() as address, contextlib.closing(opened(tmp_path, address, timeout_seconds=0.5)) as sink:
+        started = time.monotonic()
+        sink.deliver("e1", BODY)
+        assert time.monotonic() - started < 5
+
+
+def test_a_delivery_in_hand_is_broken_off_from_another_thread(tmp_path):
+    with dripping() as address, contextlib.closing(opened(tmp_path, address, timeout_seconds=30.0)) as sink:
+        closing = threading.Timer(0.5, sink.close)
+        closing.start()
+        started = time.monotonic()
+        sink.deliver("e1", BODY)
+        closing.join()
+        assert time.monotonic() - started < 5
