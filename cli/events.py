@@ -70,7 +70,7 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group()
+@click.group(epilog="Example: edgeleather events list store --verdict alarm --since 8h")
 def events() -> None:
     """What a station has recorded: verdicts, alarms and faults, and how far its sinks are."""
 

@@ -18,7 +18,7 @@ from edgeleather.runtime.station import Station, inspector_settings, open_statio
 station_argument = click.argument("file", type=click.Path(path_type=Path))
 
 
-@click.group()
+@click.group(epilog="Example: edgeleather station check line-3.toml")
 def station() -> None:
     """An inspection place that is left running: source, bundle, decisions, store and sinks in one TOML file."""
 
