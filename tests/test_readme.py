@@ -9,6 +9,7 @@ import shutil
 import pytest
 from click.testing import CliRunner
 
+from edgeleather.benchmarks.soak import main as soak
 from edgeleather.cli.main import COMMANDS, main
 from edgeleather.runtime.station import read_station
 from tests.conftest import REPOSITORY
@@ -36,6 +37,7 @@ def test_every_option_of_the_readme_exists():
         command = main.get_command(None, name)
         for one in (command, *getattr(command, "commands", {}).values()):
             known |= {option for parameter in one.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    known |= {option for parameter in soak.params for option in parameter.opts}
     assert set(re.findall(r"(--[a-z][a-z-]+)", README)) - known - {"--help"} == set()
 
 
