@@ -38,7 +38,7 @@ from edgeleather.runtime.live import DEFAULT_RECONNECT_SECONDS, DEFAULT_STALL_SE
 from edgeleather.runtime.loop import Summary, run_loop
 from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Sink, Stop, TerminalSink
 from edgeleather.runtime.sources import open_source
-from edgeleather.runtime.store import only_writer
+from edgeleather.runtime.store_lock import only_writer
 from edgeleather.runtime.watched import WatchFrom
 
 _MOST_LINES = 200

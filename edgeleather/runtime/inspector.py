@@ -6,7 +6,6 @@ import contextlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.golden import GoldenError, require_golden
 from edgeleather.inference import infer_prepared
 from edgeleather.preprocess import Fit, InputMode, prepare
+from edgeleather.runtime.alarms import AlarmChange
 from edgeleather.runtime.decisions import DecisionRules, Region, VerdictName, area_percent, find_regions, within_polygon
 from edgeleather.runtime.frame import Frame
 from edgeleather.thresholds import Verdict
@@ -46,7 +46,7 @@ class Inspection:
     anomaly_map: Float32Array | None
     map_box_xywh: tuple[int, int, int, int] | None
     small_regions: int = 0
-    alarm: Literal["raised", "cleared"] | None = None
+    alarm: AlarmChange | None = None
     unrecorded: bool = False
 
 

@@ -26,7 +26,8 @@ from edgeleather.runtime.live import DEFAULT_STALL_SECONDS, Patience, State, Sta
 from edgeleather.runtime.outbox import Deliverer
 from edgeleather.runtime.sinks import Stop
 from edgeleather.runtime.sources import open_source
-from edgeleather.runtime.store import Filter, Store, only_writer
+from edgeleather.runtime.store import Filter, Store
+from edgeleather.runtime.store_lock import only_writer
 from edgeleather.runtime.watched import Resumption, WatchFrom, came_at_of_pictures
 
 if sys.version_info >= (3, 11):

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -374,33 +372,3 @@ def _where(chosen: Filter) -> tuple[list[str], list[object]]:
         clauses.append("article = ?")
         values.append(chosen.article)
     return clauses, values
-
-
-@contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold a store's folder for one station; a second is refused instead of mixing its frames in.
-
-    Raises:
-        EdgeLeatherError: another process holds it, or the folder cannot be written.
-    """
-    import fcntl  # POSIX; what runs stations is Linux
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise EdgeLeatherError(cannot_write(folder, error)) from error
-    try:
-        for attempt in range(20):  # one that was just killed needs a moment to be gone
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if attempt == 19:
-                    raise EdgeLeatherError(
-                        f"{folder}: another station writes to this store. Stop it, or use another folder."
-                    ) from error
-                time.sleep(0.1)
-        yield
-    finally:
-        os.close(descriptor)

@@ -152,6 +152,7 @@ def test_old_rows_are_forgotten_while_it_runs(tmp_path):
     journal.take(inspection(1))
     wait_until(lambda: [row["frame"] for row in bodies(tmp_path)] == [1], 5, bodies(tmp_path))
     journal.close(Stop())
+    assert [row["frame"] for row in bodies(tmp_path)] == [1] and journal.unrecorded == 0
 
 
 def test_a_fault_of_frames_that_an_earlier_run_left_is_not_raised_again(tmp_path):

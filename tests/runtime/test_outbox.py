@@ -83,6 +83,8 @@ def test_one_sinks_failure_touches_no_other(tmp_path):
         append(tmp_path, range(10))
         last.wake({"alarm"})
         wait_until(lambda: len(good.told) == 10, 5, good.told)
+    waiting = {name: state.waiting for name, state in states(tmp_path).items()}
+    assert waiting == {"a": 10, "b": 10, "c": 0} and good.told == [f"e{n}" for n in range(10)]
 
 
 def test_a_receiver_that_is_back_gets_all_in_order_and_who_watches_is_told(tmp_path):

@@ -399,6 +399,7 @@ def test_a_screen_that_is_held_up_stops_no_station_that_watches(bundle, good_pic
             process.kill()
             process.wait()
             os.close(held)
+    assert len(rows(tmp_path, "good", "defect")) == 300
 
 
 def test_relative_paths_start_at_the_station_file(bundle, good_picture, tmp_path, monkeypatch):

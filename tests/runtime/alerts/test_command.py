@@ -110,4 +110,5 @@ def test_a_program_in_hand_is_ended_when_the_station_ends(tmp_path):
 
 
 def test_an_event_that_is_not_read_is_no_failure(tmp_path):
-    opened(tmp_path, ["true"]).deliver("e1", "x" * 1_000_000)
+    sink = opened(tmp_path, ["true"])
+    assert sink.deliver("e1", "x" * 1_000_000) is None and sink._process is None
