@@ -33,6 +33,8 @@ _MOST_HUNG_READERS = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 1.0
 _CLOSE_SECONDS = 2.0
 PIPELINE_PREFIX = "gstreamer:"
+_DEVICES = "/dev/video"
+_STREAMS = ("rtsp://", "rtsps://", "http://", "https://")
 
 
 @dataclass(frozen=True)
@@ -281,9 +283,7 @@ class _Reader:
             self._begun.wait()
             while capture is not None and not self._left.is_set() and self._read(capture):
                 pass
-        except (
-            Exception
-        ) as error:  # whatever a driver or decoder throws: a thread that dies silently would hang the loop
+        except Exception as error:  # whatever a driver throws: a thread that dies silently would hang the loop
             self.error = printable(str(error)) or type(error).__name__
         finally:
             self._tried.set()
@@ -325,9 +325,11 @@ def live_address(source: str, shown: str | None = None) -> Address | None:
     Raises:
         EdgeLeatherError: a pipeline, and this OpenCV has no GStreamer.
     """
-    if source.isdecimal() and len(source) < 5:
+    if not is_live(source):
+        return None
+    if source.isdecimal():
         return Address(int(source), cv2.CAP_ANY, (), f"camera {int(source)}")
-    if source.startswith("/dev/video"):
+    if source.startswith(_DEVICES):
         return Address(source, cv2.CAP_ANY, (), f"camera {source}")
     if source.startswith(PIPELINE_PREFIX):
         if not has_gstreamer():
@@ -336,20 +338,14 @@ def live_address(source: str, shown: str | None = None) -> Address | None:
                 "address, or an OpenCV built with it (JetPack's, or Debian's python3-opencv)."
             )
         return Address(source[len(PIPELINE_PREFIX) :], cv2.CAP_GSTREAMER, (), "GStreamer pipeline")
-    if source.lower().startswith(("rtsp://", "rtsps://", "http://", "https://")):
-        return Address(
-            source,
-            cv2.CAP_FFMPEG,
-            (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS),
-            without_credentials(shown or source),
-        )
-    return None
+    timeout = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS)
+    return Address(source, cv2.CAP_FFMPEG, timeout, without_credentials(shown or source))
 
 
 def is_live(source: str) -> bool:
-    """Whether `live_address` would take it for a camera or stream."""
-    is_camera = (source.isdecimal() and len(source) < 5) or source.startswith("/dev/video")
-    return is_camera or source.lower().startswith((PIPELINE_PREFIX, "rtsp://", "rtsps://", "http://", "https://"))
+    """Whether it is a camera's number or device, a pipeline or a stream's address; told without opening it."""
+    is_number = source.isdecimal() and len(source) < 5
+    return is_number or source.startswith((_DEVICES, PIPELINE_PREFIX)) or source.lower().startswith(_STREAMS)
 
 
 def has_gstreamer() -> bool:
