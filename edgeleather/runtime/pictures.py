@@ -24,7 +24,7 @@ from edgeleather.runtime.overlay import draw_overlay
 
 PICTURES_FOLDER = "pictures"
 _QUEUE_FRAMES = 8
-_PERIOD_SECONDS = 0.25
+_FORGET_EVERY_SECONDS = 60.0
 _MOST_PER_SECOND = 5.0
 
 
@@ -69,7 +69,7 @@ class Pictures:
         self._there = sorted((path.name, path.stat().st_size) for path in folder.glob("*.jpg") if path.is_file())
         self._bytes = sum(size for _, size in self._there)
         self._budget, self._refilled_at = max(1.0, rules.most_per_second), time.monotonic()
-        self._queue: queue.Queue[tuple[str, Inspection]] = queue.Queue(_QUEUE_FRAMES)
+        self._queue: queue.Queue[tuple[str, Inspection] | None] = queue.Queue(_QUEUE_FRAMES)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="pictures", daemon=True)
         self._thread.start()
@@ -81,7 +81,7 @@ class Pictures:
         self._budget = min(max(1.0, most), self._budget + most * (now - self._refilled_at))
         self._refilled_at = now
         when = datetime.fromtimestamp(inspection.captured_at).strftime("%Y%m%d-%H%M%S")
-        name = f"{when}-{inspection.frame:06d}-{event_id[:8]}.jpg"
+        name = f"{when}-{inspection.frame:06d}-{event_id[-8:]}.jpg"
         if self._budget < 1 or self._queue.full():
             self.skipped += 1
             return None
@@ -92,24 +92,26 @@ class Pictures:
     def close(self, seconds: float) -> None:
         """Write what is queued, for so long at most."""
         self._closing.set()
+        with contextlib.suppress(queue.Full):  # then the thread is at work, and looks whether this is the end
+            self._queue.put_nowait(None)
         self._thread.join(seconds)
-        self.skipped += self._queue.qsize()
+        self.skipped += sum(one is not None for one in self._queue.queue)
 
     def _work(self) -> None:
         while not (self._closing.is_set() and self._queue.empty()):
             self._forget(time.time())
-            try:
-                name, inspection = self._queue.get_nowait()
-            except queue.Empty:  # looked for rather than woken up: a wake-up a frame costs the engine's threads
-                self._closing.wait(_PERIOD_SECONDS)
-                continue
-            try:
-                self._write(name, inspection)
-            except Exception as error:
-                if not isinstance(error, EdgeLeatherError | OSError) and not self.first_error:
-                    traceback.print_exc()  # a bug, so it keeps its traceback; the next picture may go well
-                self.skipped += 1
-                self.first_error = self.first_error or str(error)
+            with contextlib.suppress(queue.Empty):
+                if queued := self._queue.get(timeout=_FORGET_EVERY_SECONDS):
+                    self._keep(*queued)
+
+    def _keep(self, name: str, inspection: Inspection) -> None:
+        try:
+            self._write(name, inspection)
+        except Exception as error:
+            if not isinstance(error, EdgeLeatherError | OSError) and not self.first_error:
+                traceback.print_exc()  # a bug, so it keeps its traceback; the next picture may go well
+            self.skipped += 1
+            self.first_error = self.first_error or str(error)
 
     def _write(self, name: str, inspection: Inspection) -> None:
         if not self._folder.is_dir():  # it was moved away with the store

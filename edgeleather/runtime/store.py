@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write
@@ -42,8 +42,7 @@ CREATE TABLE set_aside (
 """
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """What the store keeps and sinks receive: `body` is its JSON object, which repeats `id`, `at` (Unix seconds) and `topic`."""
 
     id: str
@@ -173,10 +172,9 @@ class Store:
         Raises:
             StoreError: the disk is full or broken; none of them is recorded.
         """
-        rows = [(one.id, one.at, one.topic, one.article, one.frame, one.body) for one in events]
         with self._transaction():
             self._connection.executemany(
-                "INSERT OR IGNORE INTO events (id, at, topic, article, frame, body) VALUES (?, ?, ?, ?, ?, ?)", rows
+                "INSERT OR IGNORE INTO events (id, at, topic, article, frame, body) VALUES (?, ?, ?, ?, ?, ?)", events
             )
 
     def is_in_place(self) -> bool:
