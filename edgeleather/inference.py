@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeleather.arrays import AnyArray, Float32Array
+from edgeleather.arrays import AnyArray, Float32Array, UInt8Array
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.preprocess import InputMode, Prepared, prepare, stitch
@@ -35,12 +35,17 @@ def infer_frame(engine: Engine, image: AnyArray, mode: InputMode, white_level: i
 
 def infer_prepared(engine: Engine, prepared: Prepared) -> FrameMap:
     """Run a prepared frame; see `infer_frame`."""
-    tiles = prepared.images
-    most = min(_BATCH_TILES, engine.signature.batch_range[1] or _BATCH_TILES)
-    batches = [engine.infer(tiles[i : i + most]) for i in range(0, len(tiles), most)]
-    anomaly_map = stitch(np.concatenate([b.maps for b in batches]) if len(batches) > 1 else batches[0].maps, prepared)
-    # Of a frame that is one image the graph has taken the maximum already.
-    score = float(batches[0].scores[0] if len(tiles) == 1 else anomaly_map.max())
+    if len(prepared.images) == 1:  # the graph has taken the maximum already
+        answer = engine.infer(prepared.images)
+        anomaly_map, score = answer.maps[0], float(answer.scores[0])
+    else:
+        anomaly_map = stitch(_infer_batches(engine, prepared.images), prepared)
+        score = float(anomaly_map.max())
     if not math.isfinite(score):
         raise EdgeLeatherError("the model's anomaly map holds NaN or infinity; this frame has no verdict.")
     return FrameMap(anomaly_map, score, prepared)
+
+
+def _infer_batches(engine: Engine, tiles: UInt8Array) -> Float32Array:
+    most = min(_BATCH_TILES, engine.signature.batch_range[1] or _BATCH_TILES)
+    return np.concatenate([engine.infer(tiles[i : i + most]).maps for i in range(0, len(tiles), most)])

@@ -212,5 +212,15 @@ def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:
 def _timings(
     frame: Frame, preprocess: float = 0.0, inference: float = 0.0, decision: float = 0.0, total: float = 0.0
 ) -> dict[str, float]:
-    seconds = {"preprocess": preprocess, "inference": inference, "decision": decision, "total": total}
-    return {"capture": round(frame.capture_ms, 3)} | {name: round(1e3 * value, 3) for name, value in seconds.items()}
+    return {
+        "capture": _ms(frame.capture_ms / 1e3),
+        "preprocess": _ms(preprocess),
+        "inference": _ms(inference),
+        "decision": _ms(decision),
+        "total": _ms(total),
+    }
+
+
+def _ms(seconds: float) -> float:
+    """To the microsecond, as `round` would, which takes longer than the decision that it reports."""
+    return int(1e6 * seconds + 0.5) / 1e3

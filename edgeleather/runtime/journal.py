@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
+import random
 import threading
 import time
 import traceback
@@ -50,11 +50,11 @@ class StoreSettings:
 
 
 class Noted(NamedTuple):
-    """What waits to be committed; `record` is a frame's."""
+    """What waits to be committed; `record` is a frame's, and empty for a fault."""
 
     topic: Topic
     event_id: str
-    record: dict[str, Any] | None
+    record: dict[str, Any]
     details: dict[str, Any]
 
 
@@ -145,10 +145,10 @@ class Journal:
             self._fault("cleared", "frames", "frames are inspected again")
 
     def _fault(self, state: AlarmChange, what: str, detail: str) -> None:
-        self._change("fault", state, what, None, {"detail": detail})
+        self._change("fault", state, what, {}, {"detail": detail})
 
     def _change(
-        self, topic: Topic, state: AlarmChange, what: str, record: dict[str, Any] | None, details: dict[str, Any]
+        self, topic: Topic, state: AlarmChange, what: str, record: dict[str, Any], details: dict[str, Any]
     ) -> None:
         """Note a change of an alarm or fault. While the store takes none, the latest of each has to be enough at last."""
         noted = Noted(topic, _new_id(), record, {"state": state, "what": what, "at": time.time(), **details})
@@ -238,7 +238,6 @@ class Journal:
 
     def _event(self, noted: Noted) -> Event:
         topic, event_id, record, details = noted
-        record = record or {}
         at = details.get("at") or record["captured_at"]
         named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
         try:
@@ -255,4 +254,4 @@ _as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 def _new_id() -> str:
     """32 hexadecimal digits, time before chance: in their order, a commit touches one page of the store's index of ids."""
-    return f"{time.time_ns() // 1000:014x}{os.urandom(9).hex()}"
+    return f"{time.time_ns() // 1000:014x}{random.getrandbits(72):018x}"

@@ -53,6 +53,8 @@ def test_every_verdict_is_a_row_and_an_alarm_is_raised_and_cleared_once(tmp_path
     third = bodies(tmp_path, "defect")[1]
     assert raised["frame_event"] == third["id"] and third["alarm"] == "raised"
     assert not any(one.unrecorded for one in taken) and journal.unrecorded == 0
+    ids = [row["id"] for row in bodies(tmp_path)]
+    assert len(set(ids)) == len(ids) == 10 and ids == sorted(ids) and {len(one) for one in ids} == {32}
 
 
 def test_rows_are_committed_within_100_ms(tmp_path):
