@@ -37,7 +37,7 @@ def soak_report(result: dict[str, Any]) -> str:
 
 | what | engine alone | station | ratio | asked for |
 |---|---:|---:|---:|---|
-| frames a second from memory, median of {len(speed)} alternating rounds | {median(speed, "engine"):.1f} | {median(speed, "station"):.1f} | {fps_share(result):.3f} | at least {LEAST_SHARE_OF_FPS} |
+| frames a second from memory, median of {len(speed)} alternating rounds of {result["round_frames"]} frames | {median(speed, "engine"):.1f} | {median(speed, "station"):.1f} | {fps_share(result):.3f} | at least {LEAST_SHARE_OF_FPS} |
 | p95 to the answer on a 30 FPS source, ms, median of {len(paced)} alternating rounds | {median(paced, "engine"):.2f} | {median(paced, "station"):.2f} | {p95_ratio(result):.2f} | at most {MOST_TIMES_P95} |
 
 {run["frames"]} frames in {run["seconds"]:.0f} s ({run["fps"]:.1f} a second): {run["rows"]} rows, {run["unrecorded"]} unrecorded,

@@ -48,4 +48,5 @@ def infer_prepared(engine: Engine, prepared: Prepared) -> FrameMap:
 
 def _infer_batches(engine: Engine, tiles: UInt8Array) -> Float32Array:
     most = min(_BATCH_TILES, engine.signature.batch_range[1] or _BATCH_TILES)
-    return np.concatenate([engine.infer(tiles[i : i + most]).maps for i in range(0, len(tiles), most)])
+    batches = [engine.infer(tiles[i : i + most]).maps for i in range(0, len(tiles), most)]
+    return np.concatenate(batches) if len(batches) > 1 else batches[0]

@@ -93,8 +93,6 @@ def stitch(maps: Float32Array, prepared: Prepared) -> Float32Array:
 
     Ties between equally near centres go to the earlier tile (row by row from the top left).
     """
-    if len(maps) == 1:
-        return np.asarray(maps[0], np.float32)
     tile_h, tile_w = maps.shape[1:]
     rows = sorted({y for y, _ in prepared.offsets_yx})
     columns = sorted({x for _, x in prepared.offsets_yx})

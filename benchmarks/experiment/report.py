@@ -146,12 +146,11 @@ def _how(report: dict[str, Any]) -> list[str]:
 
 
 def _trainings(report: dict[str, Any]) -> list[str]:
-    lines = ["| method | trained on | pictures | epochs | training | whole trial |", "|---|---|---:|---:|---:|---:|"]
+    lines = ["| method | trained on | pictures | epochs | training |", "|---|---|---:|---:|---:|"]
     for trial in report["trials"]:
         name = report["names"][trial["trained_on"]]
         lines.append(
-            f"| {trial['method']} | {name} | {trial['training_images']} | {trial['epochs']} | {trial['training_seconds']:.0f} s "
-            f"| {trial['trial_seconds']:.0f} s |"
+            f"| {trial['method']} | {name} | {trial['training_images']} | {trial['epochs']} | {trial['training_seconds']:.0f} s |"
         )
     return lines
 

@@ -50,7 +50,6 @@ def run_trial(settings: ExperimentSettings, trial: Trial, out: Path) -> None:
     """
     folder = trial_folder(out, trial)
     folder.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
     # Held until the process ends: a trial whose parent was killed must not have a second one write beside it.
     lock = _locked(folder)
     bundle = _bundle(settings, trial, out, folder)
@@ -69,7 +68,6 @@ def run_trial(settings: ExperimentSettings, trial: Trial, out: Path) -> None:
         "training_images": len(run["splits"]["training"]),
         "training_seconds": run["training_seconds"],
         "epochs": len(run["losses"]),
-        "trial_seconds": time.perf_counter() - started,
         "rows": rows,
     }
     write_atomically(folder / RESULT_FILE, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())

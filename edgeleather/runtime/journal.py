@@ -114,7 +114,7 @@ class Journal:
         change = self._alarm.take(inspection.verdict)
         if change or not is_recorded:
             inspection = replace(inspection, alarm=change, unrecorded=not is_recorded)
-        record = to_record(inspection)
+        record = to_record(inspection) if is_recorded or change else {}
         if is_recorded:
             self._queue.append(Noted(inspection.verdict, event_id, record, {"picture": picture}))
         else:
@@ -238,13 +238,13 @@ class Journal:
 
     def _event(self, noted: Noted) -> Event:
         topic, event_id, record, details = noted
-        at = details.get("at") or record["captured_at"]
+        at = details["at"] if "at" in details else record["captured_at"]
         named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
         try:
             text = _as_json(named | record | details)
         except (ValueError, TypeError) as error:  # one record that has no JSON must not be the end of all others
             source = {key: record[key] for key in ("frame", "source") if key in record}
-            text = _as_json(named | source | {"error": f"this record could not be written: {error}"})
+            text = json.dumps(named | source | {"error": f"this record could not be written: {error}"})
         text = text.encode("utf-8", "backslashreplace").decode()
         return Event(event_id, at, topic, self._article, record.get("frame"), text)
 

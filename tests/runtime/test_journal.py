@@ -114,6 +114,23 @@ def test_pictures_of_defects_lie_beside_the_store_and_the_rows_name_them(tmp_pat
     assert len(set(names)) == 2 and journal.pictures.kept == 2
 
 
+def test_pictures_of_one_moment_overwrite_none(tmp_path, noise_bgr):
+    seen = inspection(0, "defect", noise_bgr)
+    for _ in range(2):  # two runs, each with a frame of the same number at the same second
+        journal = opened(tmp_path)
+        journal.take(seen)
+        journal.close(Stop())
+    assert len(list((tmp_path / PICTURES_FOLDER).iterdir())) == 2
+
+
+def test_an_idle_journal_closes_at_once(tmp_path):
+    journal = opened(tmp_path)
+    time.sleep(0.2)
+    started = time.perf_counter()
+    journal.close(Stop())
+    assert time.perf_counter() - started < 1.5  # not the seconds that waiting pictures would be given
+
+
 def test_pictures_keep_to_their_limits_of_size_and_age(tmp_path, noise_bgr):
     folder = tmp_path / PICTURES_FOLDER
     folder.mkdir()
