@@ -95,9 +95,8 @@ class Pictures:
         with contextlib.suppress(queue.Full):  # then the thread is at work, and looks whether this is the end
             self._queue.put_nowait(None)
         self._thread.join(seconds)
-        self.skipped += sum(
-            one is not None for one in list(self._queue.queue)
-        )  # a copy: a stuck thread may yet take one
+        left = list(self._queue.queue)  # a copy: a thread that is still at work may take one meanwhile
+        self.skipped += sum(one is not None for one in left)
 
     def _work(self) -> None:
         while not (self._closing.is_set() and self._queue.empty()):
