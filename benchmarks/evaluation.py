@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeleather.bundle import Bundle
+from edgeleather.bundle.bundle import Bundle
+from edgeleather.bundle.manifest import Manifest
+from edgeleather.bundle.thresholds import Thresholds
 from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.engines.engine import Engine, load_engine
+from edgeleather.engines.replay import replay
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.golden import replay
-from edgeleather.manifest import Manifest
+from edgeleather.inspection.scoring import score_samples, unseen_samples
 from edgeleather.metrics.scores import image_auroc, image_f1
-from edgeleather.scoring import score_samples, unseen_samples
-from edgeleather.thresholds import Thresholds
 
 
 @dataclass(frozen=True)

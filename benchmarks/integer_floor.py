@@ -12,7 +12,7 @@ from onnx import ModelProto, shape_inference
 
 from edgeleather.arrays import UInt8Array
 from edgeleather.calibration.qdq import quantised_convolution
-from edgeleather.engines.onnxruntime import open_session
+from edgeleather.engines.onnxruntime.backend import open_session
 from edgeleather.machine import usable_cores
 
 # (channels, height and width) of 3 x 3 convolutions: as large as they come in the methods' networks.

@@ -13,14 +13,14 @@ import numpy as np
 
 from edgeleather import __version__
 from edgeleather.benchmarks.rounds import Candidate, Measured, measure
-from edgeleather.bundle import Bundle, read_bundle
+from edgeleather.bundle.bundle import Bundle, read_bundle
+from edgeleather.bundle.manifest import GRAPH_FILES, ONNXRUNTIME_GRAPHS, ORIGINAL_FOLDER
 from edgeleather.engines.built import signature_file
 from edgeleather.engines.engine import ENGINES, PRECISIONS, backend_module
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
 from edgeleather.machine import cpu_name, is_installed, usable_cores
-from edgeleather.manifest import GRAPH_FILES, ONNXRUNTIME_GRAPHS, ORIGINAL_FOLDER
-from edgeleather.run import RUN_FILE, read_run
+from edgeleather.training.run import RUN_FILE, read_run
 
 ROUNDS, REPEATS = 5, 20
 PICTURE_FILE = "accuracy-speed.png"

@@ -24,27 +24,27 @@ import numpy as np
 from edgeleather import __version__
 from edgeleather.arrays import AnyArray
 from edgeleather.benchmarks.soak_report import soak_picture, soak_report
-from edgeleather.bundle import read_bundle
+from edgeleather.bundle.bundle import read_bundle
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.events.alarms import AlarmRules
+from edgeleather.events.journal import Journal, StoreSettings
+from edgeleather.events.local_sinks import Stop
+from edgeleather.events.outbox import Deliverer
+from edgeleather.events.pictures import PictureRules
+from edgeleather.events.sinks.json_lines import JsonLinesSettings
+from edgeleather.events.sinks.table import AlertSettings
+from edgeleather.events.sinks.webhook import WebhookSettings
+from edgeleather.events.store import Filter, Store, Topic
 from edgeleather.files import write_atomically
-from edgeleather.images import read_image
+from edgeleather.imaging.images import read_image
+from edgeleather.imaging.preprocess import prepare
+from edgeleather.inspection.inspector import Inspection, Inspector, InspectorSettings
 from edgeleather.machine import cpu_name, usable_cores
-from edgeleather.preprocess import prepare
 from edgeleather.progress import track
-from edgeleather.runtime.alarms import AlarmRules
-from edgeleather.runtime.alerts.json_lines import JsonLinesSettings
-from edgeleather.runtime.alerts.table import AlertSettings
-from edgeleather.runtime.alerts.webhook import WebhookSettings
-from edgeleather.runtime.credentials import Credentials
-from edgeleather.runtime.frame import DropPolicy, Frame
-from edgeleather.runtime.inspector import Inspection, Inspector, InspectorSettings
-from edgeleather.runtime.journal import Journal, StoreSettings
-from edgeleather.runtime.loop import run_loop
-from edgeleather.runtime.outbox import Deliverer
-from edgeleather.runtime.pictures import PictureRules
-from edgeleather.runtime.sinks import Stop
-from edgeleather.runtime.store import Filter, Store, Topic
+from edgeleather.sources.credentials import Credentials
+from edgeleather.sources.frame import DropPolicy, Frame
+from edgeleather.station.loop import run_loop
 
 _TOPICS: tuple[Topic, ...] = ("defect", "alarm", "fault")
 _SAMPLE_FRAMES = 500

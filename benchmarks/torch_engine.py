@@ -7,13 +7,13 @@ import time
 import torch
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import Bundle
+from edgeleather.bundle.bundle import Bundle
+from edgeleather.bundle.manifest import ORIGINAL_FOLDER
 from edgeleather.engines.engine import Maps, Signature, check_images
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import usable_cores
-from edgeleather.manifest import ORIGINAL_FOLDER
-from edgeleather.run import RUN_FILE, WEIGHTS_FILE, read_run
-from edgeleather.training import load_trained
+from edgeleather.training.run import RUN_FILE, WEIGHTS_FILE, read_run
+from edgeleather.training.training import load_trained
 
 _WARM_UP, _TRIALS = 2, 5
 

@@ -14,14 +14,14 @@ import numpy as np
 
 from edgeleather.benchmarks.evaluation import answering_graph, evaluate, reportable_samples
 from edgeleather.benchmarks.rounds import INTEGER_PEAK
-from edgeleather.bundle import Bundle, everything, read_bundle, without_original
+from edgeleather.bundle.bundle import Bundle, everything, read_bundle, without_original
+from edgeleather.bundle.manifest import ORIGINAL_FOLDER
 from edgeleather.dataset.reading import Dataset, read_dataset
 from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, read_built, signature_file
 from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.manifest import ORIGINAL_FOLDER
-from edgeleather.preprocess import prepare
-from edgeleather.run import WEIGHTS_FILE
+from edgeleather.imaging.preprocess import prepare
+from edgeleather.training.run import WEIGHTS_FILE
 
 _TIMED_IMAGES = 16
 _WARM_UP, _WARM_UP_SECONDS = 5, 0.2

@@ -11,7 +11,18 @@ import numpy as np
 import onnx
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import Bundle, read_bundle, update_bundle, without_original
+from edgeleather.bundle.bundle import Bundle, read_bundle, update_bundle, without_original
+from edgeleather.bundle.golden import answers_file, read_golden
+from edgeleather.bundle.manifest import (
+    FP16_GRAPH,
+    FP32_GRAPH,
+    GRAPH_FILES,
+    INT8_7BIT_GRAPH,
+    INT8_GRAPH,
+    INT8_TENSORRT_GRAPH,
+    Calibration,
+    Manifest,
+)
 from edgeleather.calibration.comparison import Comparison, opened
 from edgeleather.calibration.float32_nodes import find_float32_nodes
 from edgeleather.calibration.fp16 import to_fp16
@@ -25,23 +36,13 @@ from edgeleather.calibration.sensitivity import LayerError, rank_layers
 from edgeleather.calibration.speed import median_ms
 from edgeleather.dataset.defects import DEFECTS, paste_defect
 from edgeleather.dataset.reading import Dataset, Sample
+from edgeleather.engines.replay import record_answers
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
-from edgeleather.golden import answers_file, read_golden, record_answers
-from edgeleather.manifest import (
-    FP16_GRAPH,
-    FP32_GRAPH,
-    GRAPH_FILES,
-    INT8_7BIT_GRAPH,
-    INT8_GRAPH,
-    INT8_TENSORRT_GRAPH,
-    Calibration,
-    Manifest,
-)
-from edgeleather.preprocess import prepare
+from edgeleather.imaging.preprocess import prepare
+from edgeleather.inspection.scoring import find_thresholds, hand_over_metrics
 from edgeleather.progress import track
 from edgeleather.records import read_record, to_json
-from edgeleather.scoring import find_thresholds, hand_over_metrics
 
 DEFAULT_IMAGES = 100
 BY_MAP_ERROR = "by-map-error"

@@ -8,19 +8,19 @@ from contextlib import closing
 import numpy as np
 from onnx import TensorProto, load_from_string
 
-from edgeleather.bundle import Bundle
+from edgeleather.bundle.bundle import Bundle
+from edgeleather.bundle.manifest import Cost
+from edgeleather.bundle.thresholds import Thresholds
 from edgeleather.calibration.pictures import ComparedFrames, Pictures, compared_frames
 from edgeleather.engines.engine import Engine
-from edgeleather.engines.onnxruntime import OnnxRuntimeEngine
+from edgeleather.engines.onnxruntime.backend import OnnxRuntimeEngine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.inference import FrameMap, infer_prepared
+from edgeleather.imaging.preprocess import Prepared, prepare
+from edgeleather.inspection.inference import FrameMap, infer_prepared
 from edgeleather.machine import saturates_integer_products
-from edgeleather.manifest import Cost
 from edgeleather.metrics.pixels import PixelCounts
 from edgeleather.metrics.scores import image_auroc
-from edgeleather.preprocess import Prepared, prepare
 from edgeleather.progress import track
-from edgeleather.thresholds import Thresholds
 
 _MOST_PICTURES = 24
 _NOT_FINITE = Cost(float("inf"), (), None, None)

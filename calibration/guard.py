@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from edgeleather.bundle.manifest import Cost
 from edgeleather.calibration.comparison import Comparison
 from edgeleather.calibration.sensitivity import LayerError, Quantise
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.manifest import Cost
 
 _MOST_RAISED = 0.5  # of the layers; beyond that there is nothing left that INT8 would gain from
 

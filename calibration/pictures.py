@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import Bundle
+from edgeleather.bundle.bundle import Bundle
 from edgeleather.dataset.defects import DEFECTS, paste_defect
 from edgeleather.dataset.reading import Dataset, Sample, read_dataset
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.images import image_digest
-from edgeleather.preprocess import Prepared, prepare, resize_mask
+from edgeleather.imaging.images import image_digest
+from edgeleather.imaging.preprocess import Prepared, prepare, resize_mask
 from edgeleather.progress import track
 
 

@@ -14,10 +14,10 @@ from edgeleather.errors import EdgeLeatherError, MissingPartError
 from edgeleather.machine import is_installed
 
 if TYPE_CHECKING:
-    from edgeleather.bundle import Bundle
+    from edgeleather.bundle.bundle import Bundle
+    from edgeleather.bundle.manifest import Calibration
     from edgeleather.calibration.calibrating import Calibrated, CalibrationSettings
     from edgeleather.calibration.sensitivity import LayerError
-    from edgeleather.manifest import Calibration
 
 WORTH_A_WARNING = 0.005  # of image AUROC, of AUPRO
 

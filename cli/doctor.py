@@ -11,15 +11,15 @@ from typing import Any
 import click
 
 from edgeleather import __version__
-from edgeleather.bundle import Bundle, everything, read_bundle
+from edgeleather.bundle.bundle import Bundle, everything, read_bundle
+from edgeleather.bundle.manifest import GRAPH_FILES, ONNXRUNTIME_GRAPHS
 from edgeleather.cli.options import as_json_option, print_json, threads_option
 from edgeleather.engines.built import graphs_to_open, open_engine, signature_file
 from edgeleather.engines.engine import ENGINES, PRECISIONS, backend_module, load_engine
+from edgeleather.engines.replay import replay
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.golden import replay
 from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed, usable_cores
-from edgeleather.manifest import GRAPH_FILES, ONNXRUNTIME_GRAPHS
-from edgeleather.runtime.live import has_gstreamer
+from edgeleather.sources.live import has_gstreamer
 
 # Part, the module that shows it is there, its distribution, and the command that makes it so.
 PARTS = (

@@ -17,10 +17,10 @@ import click
 
 from edgeleather.cli.options import absolute_path, as_json_option, print_json
 from edgeleather.errors import printable
+from edgeleather.events.pictures import PICTURES_FOLDER
+from edgeleather.events.store import TOPICS, Filter, Store, StoredEvent
 from edgeleather.files import write_stream_atomically
 from edgeleather.progress import track
-from edgeleather.runtime.pictures import PICTURES_FOLDER
-from edgeleather.runtime.store import TOPICS, Filter, Store, StoredEvent
 
 COLUMNS = (
     *("seq", "id", "at", "topic", "state", "what", "station", "article", "source", "frame", "score", "threshold"),

@@ -36,8 +36,8 @@ def export(
     The graph is compared with torch on real pictures; one that differs is refused.
     """
     require_train_extra()
+    from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE
     from edgeleather.export.bundling import export_run
-    from edgeleather.thresholds import DEFAULT_FALSE_ALARM_RATE
 
     rate = false_alarm_rate or DEFAULT_FALSE_ALARM_RATE
     bundle = export_run(run, out, data, rate, not without_original, force)

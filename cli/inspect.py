@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from edgeleather.bundle import for_inspection, read_bundle, without_original
+from edgeleather.bundle.bundle import for_inspection, read_bundle, without_original
 from edgeleather.cli.options import (
     FiniteFloat,
     absolute_path,
@@ -30,16 +30,16 @@ from edgeleather.cli.options import (
 )
 from edgeleather.engines.built import read_choice
 from edgeleather.engines.engine import ENGINES, PRECISIONS
-from edgeleather.runtime.alarms import AlarmRules
-from edgeleather.runtime.frame import FrameSource
-from edgeleather.runtime.inspector import Inspector, InspectorSettings
-from edgeleather.runtime.journal import Journal, StoreSettings
-from edgeleather.runtime.live import DEFAULT_RECONNECT_SECONDS, DEFAULT_STALL_SECONDS, Patience, State
-from edgeleather.runtime.loop import Summary, run_loop
-from edgeleather.runtime.sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Sink, Stop, TerminalSink
-from edgeleather.runtime.sources import open_source
-from edgeleather.runtime.store_lock import only_writer
-from edgeleather.runtime.watched import WatchFrom
+from edgeleather.events.alarms import AlarmRules
+from edgeleather.events.journal import Journal, StoreSettings
+from edgeleather.events.local_sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Sink, Stop, TerminalSink
+from edgeleather.events.store_lock import only_writer
+from edgeleather.inspection.inspector import Inspector, InspectorSettings
+from edgeleather.sources.files import open_source
+from edgeleather.sources.frame import FrameSource
+from edgeleather.sources.live import DEFAULT_RECONNECT_SECONDS, DEFAULT_STALL_SECONDS, Patience, State
+from edgeleather.sources.watched import WatchFrom
+from edgeleather.station.loop import Summary, run_loop
 
 _MOST_LINES = 200
 

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import click
 
 from edgeleather.engines.engine import ENGINES
+from edgeleather.imaging.preprocess import Fit
 from edgeleather.methods.table import METHODS
-from edgeleather.preprocess import Fit
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -9,11 +9,11 @@ import click
 
 from edgeleather.cli.inspect import Says, local_sinks, open_inspector, run_and_report, stop_on_signals
 from edgeleather.cli.options import as_json_option, print_json
-from edgeleather.runtime.credentials import Credentials, without_credentials
-from edgeleather.runtime.inspector import Inspector
-from edgeleather.runtime.live import live_address
-from edgeleather.runtime.sinks import Stop
-from edgeleather.runtime.station import Station, inspector_settings, open_station, open_station_source, read_station
+from edgeleather.events.local_sinks import Stop
+from edgeleather.inspection.inspector import Inspector
+from edgeleather.sources.credentials import Credentials, without_credentials
+from edgeleather.sources.live import live_address
+from edgeleather.station.station import Station, inspector_settings, open_station, open_station_source, read_station
 
 station_argument = click.argument("file", type=click.Path(path_type=Path))
 

@@ -71,12 +71,12 @@ def teach_bundle(
     """
     require_train_extra()
     from edgeleather.benchmarks.report import benchmark_bundles, markdown
-    from edgeleather.bundle import check_bundle_target
+    from edgeleather.bundle.bundle import check_bundle_target
+    from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE
     from edgeleather.calibration.calibrating import CalibrationSettings
     from edgeleather.calibration.guard import BudgetError
     from edgeleather.dataset.reading import read_dataset
     from edgeleather.export.bundling import export_run
-    from edgeleather.thresholds import DEFAULT_FALSE_ALARM_RATE
 
     check_bundle_target(out, force)
     # Beside the bundle until it is done: the same command goes on with an interrupted training.

@@ -20,7 +20,7 @@ from edgeleather.errors import EdgeLeatherError, MissingPartError
 from edgeleather.machine import is_installed
 
 if TYPE_CHECKING:
-    from edgeleather.run import Run
+    from edgeleather.training.run import Run
 
 
 @click.command(epilog="Example: edgeleather train photos --method memory-bank --out run")
@@ -53,11 +53,11 @@ def train(dataset: Path, training: TrainingChoices, out: Path, as_json: bool) ->
 def train_run(dataset: Path, training: TrainingChoices, out: Path) -> Run:
     """Train with a command's options; `teach` and `demo` go this way too."""
     require_train_extra()
-    from edgeleather.dataset.loading import choose_input_mode
     from edgeleather.dataset.reading import read_dataset
     from edgeleather.methods.method import NO_BACKBONE, method_class
-    from edgeleather.run import TrainingSettings
-    from edgeleather.training import train as train_method
+    from edgeleather.training.loading import choose_input_mode
+    from edgeleather.training.run import TrainingSettings
+    from edgeleather.training.training import train as train_method
 
     preset = method_class(training.method).presets[training.preset]
     backbone = training.backbone or preset.backbone

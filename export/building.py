@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeleather.bundle import Bundle, for_inspection, read_bundle
+from edgeleather.bundle.bundle import Bundle, for_inspection, read_bundle
+from edgeleather.bundle.golden import read_golden
+from edgeleather.bundle.manifest import BACKEND_GRAPHS
 from edgeleather.engines.built import (
     CHOICE_FILE,
     BuiltEngine,
@@ -24,10 +26,9 @@ from edgeleather.engines.built import (
     signature_file,
 )
 from edgeleather.engines.engine import BuildSettings, Built, Signature, backend_module, load_engine
+from edgeleather.engines.replay import GoldenError, Replay, require_golden
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, sha256_of_file, write_atomically
-from edgeleather.golden import GoldenError, Replay, read_golden, require_golden
-from edgeleather.manifest import BACKEND_GRAPHS
 from edgeleather.records import decode, to_json
 
 AUTO = "auto"

@@ -14,20 +14,22 @@ import cv2
 import numpy as np
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import Bundle, check_bundle_target, write_bundle
+from edgeleather.bundle.bundle import Bundle, check_bundle_target, write_bundle
+from edgeleather.bundle.golden import answers_file
+from edgeleather.bundle.manifest import ORIGINAL_FOLDER, Manifest, UsedImages
+from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE
 from edgeleather.dataset.reading import Dataset, Sample, read_dataset
 from edgeleather.engines.engine import load_engine
+from edgeleather.engines.replay import record_answers
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.export.golden_frames import golden_frames
 from edgeleather.export.onnx_graph import prove, to_onnx
-from edgeleather.golden import answers_file, golden_frames, record_answers
-from edgeleather.images import image_digest
-from edgeleather.manifest import ORIGINAL_FOLDER, Manifest, UsedImages
-from edgeleather.preprocess import InputMode, prepare
+from edgeleather.imaging.images import image_digest
+from edgeleather.imaging.preprocess import InputMode, prepare
+from edgeleather.inspection.scoring import find_thresholds, hand_over_metrics
 from edgeleather.records import to_json
-from edgeleather.run import RUN_FILE, WEIGHTS_FILE, ImageRecord, Run, read_run
-from edgeleather.scoring import find_thresholds, hand_over_metrics
-from edgeleather.thresholds import DEFAULT_FALSE_ALARM_RATE
-from edgeleather.training import load_trained
+from edgeleather.training.run import RUN_FILE, WEIGHTS_FILE, ImageRecord, Run, read_run
+from edgeleather.training.training import load_trained
 
 _PROOF_IMAGES = 8
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from edgeleather.arrays import UInt8Array
-from edgeleather.bundle import Bundle, read_bundle
+from edgeleather.bundle.bundle import Bundle, read_bundle
 from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
-from edgeleather.preprocess import InputMode
+from edgeleather.imaging.preprocess import InputMode
 from tests.tiny import make_bundle, make_dataset
 
 REPOSITORY = Path(__file__).parent.parent

@@ -50,7 +50,7 @@ def test_help_needs_none_of_them(arguments):
 
 
 def test_import_needs_none_of_them():
-    assert run_walled("import edgeleather, edgeleather.runtime.loop, edgeleather.dataset.checking").returncode == 0
+    assert run_walled("import edgeleather, edgeleather.station.loop, edgeleather.dataset.checking").returncode == 0
 
 
 def test_a_whole_inspection_needs_none_of_them(bundle, dataset_folder, tmp_path):

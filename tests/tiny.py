@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgeleather.bundle import Bundle
+from edgeleather.bundle.bundle import Bundle
+from edgeleather.bundle.manifest import manifest_digest
 from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
 from edgeleather.files import sha256_of_file
-from edgeleather.manifest import manifest_digest
-from edgeleather.preprocess import InputMode
+from edgeleather.imaging.preprocess import InputMode
 
 SETTINGS = SynthSettings(size_px=64, train_good=24, test_good=8, defects_per_class=3, seed=3)
 MODE = InputMode("resize", (64, 64), 1.0)
@@ -27,7 +27,7 @@ def make_bundle(folder: Path, dataset: Path, mode: InputMode = MODE) -> Bundle:
     from edgeleather.calibration.guard import Budget
     from edgeleather.dataset.reading import read_dataset
     from edgeleather.export.bundling import export_run
-    from edgeleather.training import train
+    from edgeleather.training.training import train
 
     run_folder = folder.with_name(f"{folder.name}-run")
     train(read_dataset(dataset, needs="train"), settings(input_mode=mode), run_folder)
@@ -64,7 +64,7 @@ def write_cut_film(path: Path, kept: float) -> None:
 
 def settings(**changes: object):  # type: ignore[no-untyped-def]
     """The training settings of the tiny bundle, with some changed."""
-    from edgeleather.run import TrainingSettings
+    from edgeleather.training.run import TrainingSettings
 
     chosen: dict[str, object] = {
         "method": "memory-bank",

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgeleather.arrays import AnyArray, UInt8Array
 from edgeleather.dataset.reading import Dataset
-from edgeleather.images import read_image
-from edgeleather.preprocess import to_rgb8
+from edgeleather.imaging.images import read_image
+from edgeleather.imaging.preprocess import to_rgb8
 
 _SIDE_PX = 200
 _RED_RGB, _WHITE_RGB, _DARK_RGB = (230, 30, 30), (245, 245, 245), (32, 34, 38)

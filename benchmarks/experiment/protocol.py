@@ -19,10 +19,10 @@ from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.dataset.splitting import split_test
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.inference import infer_prepared
+from edgeleather.imaging.preprocess import InputMode, Prepared, prepare, resize_mask
+from edgeleather.inspection.inference import infer_prepared
 from edgeleather.metrics.pixels import PixelCounts
 from edgeleather.metrics.scores import best_image_f1_threshold, image_auroc, image_f1
-from edgeleather.preprocess import InputMode, Prepared, prepare, resize_mask
 
 _RESAMPLES = 200
 _BORDER_SHARE = 0.05  # of a side, that the cleared AUROC leaves out on each

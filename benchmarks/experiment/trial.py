@@ -25,7 +25,7 @@ from edgeleather.benchmarks.experiment.plan import (
     trials,
 )
 from edgeleather.benchmarks.experiment.protocol import measure, score_maps, smallest_side, split_scored
-from edgeleather.bundle import Bundle, read_bundle
+from edgeleather.bundle.bundle import Bundle, read_bundle
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
@@ -123,10 +123,10 @@ def _is_of(graph: str, precision: str) -> bool:
 def _train(settings: ExperimentSettings, trial: Trial, data: Path, run: Path) -> None:
     import torch
 
-    from edgeleather.dataset.loading import choose_input_mode
     from edgeleather.methods.method import NO_BACKBONE, method_class
-    from edgeleather.run import TrainingSettings
-    from edgeleather.training import train
+    from edgeleather.training.loading import choose_input_mode
+    from edgeleather.training.run import TrainingSettings
+    from edgeleather.training.training import train
 
     torch.set_num_threads(settings.threads)
     preset = method_class(trial.method).presets[settings.preset]

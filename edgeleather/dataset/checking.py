@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeleather.dataset.reading import Dataset, Sample, mask_name, read_dataset, read_groups
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.images import image_digest, is_image, read_image
+from edgeleather.imaging.images import image_digest, is_image, read_image
 from edgeleather.progress import track
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgeleather.arrays import AnyArray, UInt8Array
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.images import is_image, read_image
+from edgeleather.imaging.images import is_image, read_image
 
 LAYOUT = "train/good/*.png, test/<class>/*.png, ground_truth/<class>/<stem>_mask.png"
 

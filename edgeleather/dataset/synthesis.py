@@ -16,7 +16,7 @@ from edgeleather.dataset.defects import DEFECTS, paste_defect
 from edgeleather.dataset.leather import HIDES, PRESETS, leather
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write
-from edgeleather.images import write_image
+from edgeleather.imaging.images import write_image
 from edgeleather.progress import track
 
 _PER_PHOTOGRAPH = 4  # good pictures cut from one procedural photograph: a quarter each; a defect has one to itself

@@ -15,8 +15,8 @@ import numpy as np
 from edgeleather.arrays import BoolArray, Float32Array, UInt8Array
 from edgeleather.dataset.leather import cells, smooth_noise
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.images import is_image, read_image
-from edgeleather.preprocess import to_rgb8
+from edgeleather.imaging.images import is_image, read_image
+from edgeleather.imaging.preprocess import to_rgb8
 
 _CELL_PX = (4, 8, 16, 32, 64, 128)  # of Perlin's grid: as in the original, 2 to 64 cells over 256 pixels
 _LEVEL = 0.5  # of Perlin noise, above which the mask is (section 3.3)

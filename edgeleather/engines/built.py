@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgeleather.bundle import Bundle
+from edgeleather.bundle.bundle import Bundle
+from edgeleather.bundle.manifest import GRAPH_FILES, Manifest
 from edgeleather.engines.engine import Engine, Signature, backend_module, load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
 from edgeleather.machine import cpu_name
-from edgeleather.manifest import GRAPH_FILES, Manifest
 from edgeleather.records import read_record
 
 ENGINES_FOLDER = "engines"

@@ -11,9 +11,9 @@ from edgeleather.arrays import Float32Array, UInt8Array
 from edgeleather.errors import EdgeLeatherError
 
 ENGINES = {
-    "onnxruntime": "edgeleather.engines.onnxruntime",
-    "tensorrt": "edgeleather.engines.tensorrt",
-    "tensorrt-rtx": "edgeleather.engines.tensorrt_rtx",
+    "onnxruntime": "edgeleather.engines.onnxruntime.backend",
+    "tensorrt": "edgeleather.engines.tensorrt.tensorrt",
+    "tensorrt-rtx": "edgeleather.engines.tensorrt.tensorrt_rtx",
 }
 PRECISIONS = ("fp32", "fp16", "int8")
 

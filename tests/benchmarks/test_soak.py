@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeleather.benchmarks.soak import main
-from edgeleather.images import read_image
+from edgeleather.imaging.images import read_image
 
 
 @pytest.mark.train

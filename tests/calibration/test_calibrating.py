@@ -10,19 +10,19 @@ import pytest
 pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
 pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.bundle import everything, read_bundle
+from edgeleather.bundle.bundle import everything, read_bundle
+from edgeleather.bundle.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
 from edgeleather.calibration import calibrating
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle, lost_at_hand_over
 from edgeleather.calibration.guard import Budget
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
+from edgeleather.engines.replay import replay
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run
-from edgeleather.golden import replay
-from edgeleather.images import image_digest, write_image
-from edgeleather.inference import infer_frame
-from edgeleather.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
-from edgeleather.training import train
+from edgeleather.imaging.images import image_digest, write_image
+from edgeleather.inspection.inference import infer_frame
+from edgeleather.training.training import train
 from tests.tiny import settings
 
 
@@ -108,7 +108,7 @@ def test_ranges_are_used_again_for_the_same_graph_and_pictures(bundle_copy, data
 
 @pytest.mark.parametrize("moment", ["files", "manifest"])
 def test_an_interrupted_calibration_leaves_a_whole_bundle(bundle_copy, dataset_folder, monkeypatch, moment):
-    from edgeleather import bundle as module
+    from edgeleather.bundle import bundle as module
 
     real_files, real_manifest, calls = module._write_files, module._write_manifest, []
 

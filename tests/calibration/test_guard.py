@@ -11,7 +11,8 @@ import pytest
 onnx = pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
 pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.bundle import read_bundle  # noqa: E402
+from edgeleather.bundle.bundle import read_bundle  # noqa: E402
+from edgeleather.bundle.manifest import INT8_GRAPH, Cost  # noqa: E402
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle  # noqa: E402
 from edgeleather.calibration.comparison import Comparison  # noqa: E402
 from edgeleather.calibration.float32_nodes import find_float32_nodes  # noqa: E402
@@ -23,7 +24,6 @@ from edgeleather.calibration.quantised_layers import layer_names, quantised_laye
 from edgeleather.calibration.ranges import Ranges  # noqa: E402
 from edgeleather.calibration.sensitivity import picture_of, rank_layers  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
-from edgeleather.manifest import INT8_GRAPH, Cost  # noqa: E402
 from edgeleather.records import read_record  # noqa: E402
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeleather.cli.main import main
-from edgeleather.runtime.store import Event, Store
+from edgeleather.events.store import Event, Store
 
 
 def run(*arguments):

@@ -7,7 +7,7 @@ import pytest
 
 from edgeleather.dataset.reading import read_dataset, read_groups, require_groups
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.images import write_image
+from edgeleather.imaging.images import write_image
 from tests.tiny import SETTINGS
 
 

@@ -6,7 +6,7 @@ import pytest
 from edgeleather.dataset.leather import HIDES, leather
 from edgeleather.dataset.textures import FolderTextures, MadeTextures, paste_texture, perlin_mask
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.images import write_image
+from edgeleather.imaging.images import write_image
 
 
 def rng(seed=0):

@@ -8,7 +8,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from edgeleather.bundle import read_bundle
+from edgeleather.bundle.bundle import read_bundle
 from edgeleather.engines import built
 from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, signature_file
 from edgeleather.engines.engine import BuildSettings

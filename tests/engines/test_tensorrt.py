@@ -14,18 +14,18 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 import onnx  # noqa: E402
 
-from edgeleather.bundle import read_bundle  # noqa: E402
+from edgeleather.bundle.bundle import read_bundle  # noqa: E402
+from edgeleather.bundle.manifest import FP32_GRAPH  # noqa: E402
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle  # noqa: E402
 from edgeleather.calibration.guard import Budget  # noqa: E402
 from edgeleather.engines.built import graphs_to_open, open_engine, open_trusted, signature_file  # noqa: E402
 from edgeleather.engines.engine import BuildSettings, backend_module, load_engine  # noqa: E402
-from edgeleather.engines.tensorrt_backend import TensorRtBackend  # noqa: E402
-from edgeleather.engines.tensorrt_library import TENSORRT_RTX  # noqa: E402
+from edgeleather.engines.tensorrt.backend import TensorRtBackend  # noqa: E402
+from edgeleather.engines.tensorrt.library import TENSORRT_RTX  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.building import build_engine  # noqa: E402
-from edgeleather.inference import infer_frame  # noqa: E402
-from edgeleather.manifest import FP32_GRAPH  # noqa: E402
-from edgeleather.preprocess import prepare  # noqa: E402
+from edgeleather.imaging.preprocess import prepare  # noqa: E402
+from edgeleather.inspection.inference import infer_frame  # noqa: E402
 from tests.conftest import REAL_DATA  # noqa: E402
 
 pytestmark = pytest.mark.tensorrt_rtx
@@ -193,7 +193,7 @@ def test_an_interruption_during_a_build_is_not_lost():
 
     import tensorrt_rtx as trt
 
-    from edgeleather.engines.tensorrt_building import _progress
+    from edgeleather.engines.tensorrt.building import _progress
 
     class Config:
         progress_monitor = None

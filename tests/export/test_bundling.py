@@ -8,16 +8,16 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.bundle import read_bundle
+from edgeleather.bundle.bundle import read_bundle
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run
-from edgeleather.images import write_image
-from edgeleather.inference import infer_frame
-from edgeleather.preprocess import InputMode
-from edgeleather.run import read_run
-from edgeleather.training import train
+from edgeleather.imaging.images import write_image
+from edgeleather.imaging.preprocess import InputMode
+from edgeleather.inspection.inference import infer_frame
+from edgeleather.training.run import read_run
+from edgeleather.training.training import train
 from tests.tiny import settings
 
 

@@ -12,9 +12,9 @@ from edgeleather.dataset.reading import read_dataset  # noqa: E402
 from edgeleather.engines.engine import Maps, load_engine  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.onnx_graph import prove, to_onnx  # noqa: E402
-from edgeleather.preprocess import prepare  # noqa: E402
-from edgeleather.run import read_run  # noqa: E402
-from edgeleather.training import load_trained  # noqa: E402
+from edgeleather.imaging.preprocess import prepare  # noqa: E402
+from edgeleather.training.run import read_run  # noqa: E402
+from edgeleather.training.training import load_trained  # noqa: E402
 from tests.conftest import REAL_DATA  # noqa: E402
 from tests.tiny import MODE  # noqa: E402
 
@@ -88,8 +88,8 @@ def test_the_export_is_reproducible(method, bundle):
 
 @pytest.mark.real_data
 def test_resnet18_at_another_size_and_shape_agrees_too(tmp_path):
+    from edgeleather.imaging.preprocess import InputMode
     from edgeleather.methods.memory_bank import MemoryBank
-    from edgeleather.preprocess import InputMode
 
     torch.manual_seed(0)
     samples = read_dataset(REAL_DATA / "mvtec_leather", needs="test").test[:4]

@@ -14,8 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather import training  # noqa: E402
-from edgeleather.bundle import read_bundle  # noqa: E402
+from edgeleather.bundle.bundle import read_bundle  # noqa: E402
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle  # noqa: E402
 from edgeleather.calibration.guard import Budget  # noqa: E402
 from edgeleather.dataset.defects import paste_defect  # noqa: E402
@@ -25,11 +24,12 @@ from edgeleather.engines.engine import BuildSettings, load_engine  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.building import build_engine  # noqa: E402
 from edgeleather.export.bundling import export_run  # noqa: E402
+from edgeleather.imaging.preprocess import prepare  # noqa: E402
 from edgeleather.methods.method import method_class  # noqa: E402
 from edgeleather.methods.table import METHODS  # noqa: E402
-from edgeleather.preprocess import prepare  # noqa: E402
-from edgeleather.run import WEIGHTS_FILE, read_run  # noqa: E402
-from edgeleather.training import load_trained, train  # noqa: E402
+from edgeleather.training import training  # noqa: E402
+from edgeleather.training.run import WEIGHTS_FILE, read_run  # noqa: E402
+from edgeleather.training.training import load_trained, train  # noqa: E402
 from tests.test_torch_free import MAIN, run_walled  # noqa: E402
 from tests.tiny import MODE, settings  # noqa: E402
 

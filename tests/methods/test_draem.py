@@ -7,11 +7,11 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.dataset.reading import read_dataset  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
-from edgeleather.images import write_image  # noqa: E402
+from edgeleather.imaging.images import write_image  # noqa: E402
 from edgeleather.methods.draem import Draem, as_planes, focal_loss  # noqa: E402
 from edgeleather.methods.method import build_method  # noqa: E402
-from edgeleather.run import read_run  # noqa: E402
-from edgeleather.training import load_trained, train  # noqa: E402
+from edgeleather.training.run import read_run  # noqa: E402
+from edgeleather.training.training import load_trained, train  # noqa: E402
 from tests.tiny import settings  # noqa: E402
 
 

@@ -6,9 +6,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.dataset.reading import read_dataset  # noqa: E402
+from edgeleather.imaging.preprocess import prepare  # noqa: E402
 from edgeleather.methods.ssim import Ssim  # noqa: E402
 from edgeleather.methods.ssim_ae import SsimAutoencoder  # noqa: E402
-from edgeleather.preprocess import prepare  # noqa: E402
 from tests.tiny import MODE  # noqa: E402
 
 
@@ -93,7 +93,7 @@ def test_a_picture_of_another_shape_comes_back_at_its_size():
 @pytest.mark.real_data
 def test_the_edge_of_good_pictures_is_as_normal_as_the_inside(tmp_path):
     """The border artefact that the seed paper clears (section 4.1) is not there."""
-    from edgeleather.training import load_trained, train
+    from edgeleather.training.training import load_trained, train
     from tests.conftest import REAL_DATA
     from tests.tiny import settings
 

@@ -24,13 +24,13 @@ from edgeleather.benchmarks.experiment.paper import TABLE_OF, paper_tables, pape
 from edgeleather.benchmarks.experiment.plan import ExperimentSettings, prepare_folder, trials
 from edgeleather.benchmarks.experiment.protocol import split_scored
 from edgeleather.benchmarks.experiment.tables import BETTER, COLUMNS, INTERVALS
-from edgeleather.bundle import read_bundle
+from edgeleather.bundle.bundle import read_bundle
 from edgeleather.cli.main import main
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
 from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.inference import infer_frame
+from edgeleather.inspection.inference import infer_frame
 from edgeleather.methods.table import METHODS
 
 METHOD = "ssim-ae"
@@ -208,7 +208,7 @@ def test_pictures_at_one_scale_are_as_sharp_as_the_smallest(tmp_path):
     from edgeleather.benchmarks.experiment.protocol import score_maps, smallest_side
     from edgeleather.dataset.reading import Sample
     from edgeleather.engines.engine import Maps, Signature
-    from edgeleather.preprocess import InputMode
+    from edgeleather.imaging.preprocess import InputMode
 
     class Flat:
         signature = Signature("x", "fp32", "cpu", {}, "0" * 64, (64, 64), (1, None))

@@ -1,0 +1,1 @@
+"""The bundle: what is deployed, and what proves it."""

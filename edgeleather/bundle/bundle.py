@@ -1,0 +1,290 @@
+"""The bundle: the folder that is deployed. `manifest.json` names every portable file with its SHA-256."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from edgeleather.bundle.manifest import (
+    GRAPH_FILES,
+    MANIFEST_FILE,
+    ORIGINAL_FOLDER,
+    FileRecord,
+    Manifest,
+    graph_files,
+    manifest_digest,
+)
+from edgeleather.bundle.thresholds import Thresholds
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.files import cannot_write, sha256_of_file, sync_folder, write_atomically
+from edgeleather.records import read_record, to_json
+
+_MEND = "Copy the bundle again from where it was made, or make it anew with: edgeleather export RUN --out BUNDLE"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    def graphs(self, precision: str, backend: str = "onnxruntime") -> tuple[str, ...]:
+        """The graph files that a backend may take for a precision, the one to try first in front.
+
+        Raises:
+            EdgeLeatherError: the bundle has none.
+        """
+        wanted = graph_files(precision, backend)
+        found = tuple(name for name in wanted if name in self.manifest.files)
+        if not found:
+            have = ", ".join(sorted(n for n in GRAPH_FILES if n in self.manifest.files))
+            dialect = " --backend tensorrt" if backend != "onnxruntime" and precision == "int8" else ""
+            mend = f"edgeleather calibrate BUNDLE --data DATASET --precision {precision}{dialect}"
+            raise EdgeLeatherError(
+                f"{self.folder}: expected a graph {wanted[0]}, this bundle has {have}. Calibrate it with: {mend}"
+            )
+        return found
+
+    def graph(self, precision: str, backend: str = "onnxruntime") -> str:
+        """The first of `graphs`."""
+        return self.graphs(precision, backend)[0]
+
+    @property
+    def default_precision(self) -> str:
+        """What is inspected with where the user says nothing."""
+        return self.manifest.default_precision
+
+    def thresholds_of(self, graph: str) -> Thresholds:
+        """The thresholds of a graph file.
+
+        Raises:
+            EdgeLeatherError: the manifest has none for it.
+        """
+        for thresholds in self.manifest.thresholds:
+            if thresholds.graph == graph:
+                return thresholds
+        raise EdgeLeatherError(f"{self.folder}: the manifest has no thresholds for {graph}. {_MEND}")
+
+
+Needs = Callable[["Manifest"], Collection[str]]
+
+
+def without_original(manifest: Manifest) -> Collection[str]:
+    """All files but those that only `benchmark` reads."""
+    return [name for name in manifest.files if not name.startswith(f"{ORIGINAL_FOLDER}/")]
+
+
+def everything(manifest: Manifest) -> Collection[str]:
+    """All files."""
+    return manifest.files
+
+
+def for_inspection(precision: str | None, backend: str = "onnxruntime") -> Needs:
+    """What an inspection at a precision reads (None: the bundle's default): its graphs and golden frames."""
+
+    def needs(manifest: Manifest) -> Collection[str]:
+        graphs = graph_files(precision or manifest.default_precision, backend)
+        golden = [name for name in manifest.files if name.startswith("golden/") and name.endswith(".png")]
+        return {*graphs, *(f"golden/{graph}.json" for graph in graphs), *golden} & manifest.files.keys()
+
+    return needs
+
+
+def read_bundle(folder: Path, needs: Needs = without_original) -> Bundle:
+    """Read a bundle and verify the digests of the files that are needed.
+
+    Raises:
+        EdgeLeatherError: no bundle, another schema, unknown keys, unsafe names, missing or damaged files.
+    """
+    if not folder.is_dir():
+        raise EdgeLeatherError(f"expected a bundle folder at {folder}, found none. Make one with: edgeleather teach")
+    if (folder / MANIFEST_FILE).is_symlink():
+        raise EdgeLeatherError(f"{folder}: {MANIFEST_FILE} is a link; a bundle holds plain files only. {_MEND}")
+    manifest = read_record(Manifest, folder / MANIFEST_FILE, _MEND)
+    if manifest.digest != manifest_digest(asdict(manifest)):
+        raise EdgeLeatherError(
+            f"{folder}: {MANIFEST_FILE} is damaged or was edited (its digest is not its own). {_MEND}"
+        )
+    needed = needs(manifest)
+    for name, record in manifest.files.items():
+        path = file_inside(folder, name)
+        if name in needed:
+            _verify(path, name, record, folder)
+    if min(manifest.input_mode.image_size_hw) < 1 or not manifest.thresholds:
+        raise EdgeLeatherError(f"{folder}: the manifest has no image size or no thresholds. {_MEND}")
+    for thresholds in manifest.thresholds:
+        if thresholds.tiles_per_frame < 1:
+            raise EdgeLeatherError(f"{folder}: the manifest has thresholds for frames of no image. {_MEND}")
+        if thresholds.graph not in manifest.files:
+            raise EdgeLeatherError(
+                f"{folder}: thresholds for {thresholds.graph}, which the bundle does not hold. {_MEND}"
+            )
+    return Bundle(folder, manifest)
+
+
+def _verify(path: Path, name: str, record: FileRecord, folder: Path) -> None:
+    if not path.is_file():
+        raise EdgeLeatherError(f"{folder}: the manifest names {name}, but there is no such file. {_MEND}")
+    try:
+        intact = path.stat().st_size == record.size_bytes and sha256_of_file(path) == record.sha256
+    except OSError as error:
+        raise EdgeLeatherError(f"{folder}: {name} cannot be read: {error.strerror}.") from error
+    if not intact:
+        raise EdgeLeatherError(f"{folder}: {name} is damaged (its SHA-256 is not the manifest's). {_MEND}")
+
+
+def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes], overwrite: bool = False) -> Bundle:
+    """Write a new bundle; `files` and `digest` are filled in from the contents (names inside the bundle to bytes).
+
+    Everything is written into a folder beside it and takes its name at the end: at no moment is there half a bundle.
+
+    Raises:
+        EdgeLeatherError: `folder` exists (and is no bundle, or not `overwrite`), or cannot be written.
+    """
+    check_bundle_target(folder, overwrite)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(folder, error)) from error
+    try:
+        staging.chmod(0o755)
+        complete = _write_manifest(staging, replace(manifest, files=_write_files(staging, contents)))
+        _take_place(staging, folder)
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(folder, error)) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Bundle(folder, complete)
+
+
+def update_bundle(bundle: Bundle, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
+    """Add files to a bundle or replace some, and take over `manifest`, whose `files` and `digest` are filled in.
+
+    All is written beside the bundle's files before any of them is touched. Then the manifest forgets what is replaced, the
+    files take their places, and last the new manifest does: whenever this ends, the folder holds a bundle that is whole.
+
+    Raises:
+        EdgeLeatherError: the folder cannot be written.
+    """
+    folder, before = bundle.folder, bundle.manifest
+    kept = {name: record for name, record in before.files.items() if name not in contents}
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=folder))
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(folder, error)) from error
+    try:
+        records = kept | _write_files(staging, contents)
+        if len(kept) < len(before.files):
+            without = replace(
+                before,
+                default_precision="fp32",
+                files=kept,
+                thresholds=tuple(t for t in before.thresholds if t.graph not in contents),
+                calibrations=tuple(c for c in before.calibrations if c.graph not in contents),
+                metrics=tuple(m for m in before.metrics if m.graph not in contents),
+            )
+            _write_manifest(folder, without)
+        for name in contents:
+            target = file_inside(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file_inside(staging, name).replace(target)
+            sync_folder(target.parent)
+        return Bundle(folder, _write_manifest(folder, replace(manifest, files=records)))
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(folder, error)) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_files(folder: Path, contents: Mapping[str, bytes]) -> dict[str, FileRecord]:
+    records = {}
+    for name, content in contents.items():
+        path = file_inside(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+        records[name] = FileRecord(sha256_of_file(path), len(content))
+    return records
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    complete = replace(manifest, digest=manifest_digest(asdict(manifest)))
+    write_atomically(folder / MANIFEST_FILE, to_json(complete))
+    return complete
+
+
+def check_bundle_target(folder: Path, overwrite: bool) -> None:
+    """Whether a bundle may be written here; asked before hours of work, not after.
+
+    Raises:
+        EdgeLeatherError: something is there that must not be overwritten.
+    """
+    if not folder.name or folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise EdgeLeatherError(f"expected the name of a new folder, got {folder}, which the shell stands in.")
+    if not os.path.lexists(folder) or (folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())):
+        return
+    strangers = _strangers(folder)
+    if strangers:
+        raise EdgeLeatherError(f"expected a new folder at {folder}, found something that is no bundle ({strangers}).")
+    if not overwrite:
+        raise EdgeLeatherError(f"{folder} is a bundle already. Choose another --out, or say --force to replace it.")
+
+
+def _strangers(folder: Path) -> str:
+    """What in a folder is no bundle's, in words; empty for a bundle and nothing else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return "a link" if folder.is_symlink() else "a file"
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+        known = manifest["files"].keys() | {MANIFEST_FILE}
+        if not {"schema", "edgeleather", "method", "thresholds"} < manifest.keys():
+            raise KeyError
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"no {MANIFEST_FILE} of EdgeLeather"
+    entries = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    names = (path.relative_to(folder).as_posix() for path in entries)
+    return next((name for name in names if name not in known and not _may_be_there(name)), "")
+
+
+def _may_be_there(name: str) -> bool:
+    """What an engine build or an interrupted calibration leaves."""
+    return name.startswith("engines/") or name.split("/")[0].endswith(".partial")
+
+
+def _take_place(staging: Path, folder: Path) -> None:
+    old = None
+    if folder.exists() and any(folder.iterdir()):
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent))
+        folder.replace(old)
+    try:
+        staging.replace(folder)
+    except OSError:
+        if old:
+            old.replace(folder)
+        raise
+    sync_folder(folder.parent)
+    if old:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def file_inside(folder: Path, name: str) -> Path:
+    """A file of the bundle by its name in the manifest; absolute paths, `..` and links are refused."""
+    parts = name.split("/")
+    if not _NAME.fullmatch(name) or ".." in parts or len(name) > 200:
+        raise EdgeLeatherError(
+            f"{folder}: the manifest names {name!r}, which is no plain name inside the bundle. {_MEND}"
+        )
+    path = folder
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise EdgeLeatherError(f"{folder}: {name} is a link; a bundle holds plain files only. {_MEND}")
+    return path

@@ -1,9 +1,0 @@
-"""TensorRT for RTX on NVIDIA GPUs."""
-
-from __future__ import annotations
-
-from edgeleather.engines.tensorrt_backend import TensorRtBackend
-from edgeleather.engines.tensorrt_library import TENSORRT_RTX
-
-_backend = TensorRtBackend(TENSORRT_RTX)
-version, fits, can_run, build, load = _backend.version, _backend.fits, _backend.can_run, _backend.build, _backend.load

@@ -1,0 +1,1 @@
+"""What is recorded and who is told: store, alarms, outbox, pictures."""

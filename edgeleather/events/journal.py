@@ -1,0 +1,257 @@
+"""From inspections to recorded events: the writer of the store, the alarm, faults, and who is told after the commit."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import random
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.events.alarms import Alarm, AlarmChange, AlarmRules
+from edgeleather.events.local_sinks import Stop, to_record
+from edgeleather.events.outbox import Deliverer
+from edgeleather.events.pictures import PICTURES_FOLDER, PictureRules, Pictures
+from edgeleather.events.store import Event, Store, StoreError, Topic
+from edgeleather.inspection.inspector import Inspection
+from edgeleather.sources.live import State
+
+_PERIOD_SECONDS = 0.085  # between commits; with the commit itself, a power cut takes at most 100 ms of records
+_MOST_WAITING = 4096
+_RETRY_SECONDS = 0.5
+_MOST_A_COMMIT = 512
+_FORGET_EVERY_SECONDS, _FORGET_ROWS = 10.0, 500
+_FAILED_IN_A_ROW = 10
+_CLOSE_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Where the store lies, and for how many days its rows are kept; rows that a sink still waits for are kept longer."""
+
+    DEFAULTS_APPLY: ClassVar[bool] = True
+    folder: str = "store"
+    keep_days: float = 90.0
+    pictures: PictureRules = PictureRules()
+
+    def __post_init__(self) -> None:
+        if not self.folder.strip() or not self.folder.isprintable():
+            raise ValueError(f"folder: expected a folder's name, got {self.folder!r}")
+        if self.keep_days <= 0:
+            raise ValueError(f"keep_days: expected more than 0, got {self.keep_days}")
+
+
+class Noted(NamedTuple):
+    """What waits to be committed; `record` is a frame's, and empty for a fault."""
+
+    topic: Topic
+    event_id: str
+    record: dict[str, Any]
+    details: dict[str, Any]
+
+
+class Journal:
+    """Takes inspections from the loop without ever waiting; a thread commits them in groups, and sinks are told after that.
+
+    While the store cannot be written, verdicts are flagged `unrecorded` and counted; alarms and faults wait for it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: StoreSettings,
+        alarm: AlarmRules,
+        station: str,
+        article: str | None,
+        deliverers: Sequence[Deliverer] = (),
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Open the store in `folder`, and go on with alarm and faults as an earlier run left them; `tell` gets a line a trouble.
+
+        Raises:
+            EdgeLeatherError: the store cannot be opened.
+        """
+        self.unrecorded = 0
+        self._settings, self._station, self._tell = settings, station, tell
+        self._article = None if article is None else printable(article)
+        with contextlib.closing(Store(folder, create=True)) as store:
+            self._alarm = Alarm(alarm, store.is_raised("alarm", "defects"))
+            self._source_is_lost = store.is_raised("fault", "source")
+            self._frames_fail = store.is_raised("fault", "frames")
+        self._folder = folder
+        self._failed_in_a_row = 0
+        self._queue: deque[Noted] = deque()
+        self._latest: dict[tuple[Topic, str], Noted] = {}
+        self._failing = False
+        self._closing = threading.Event()
+        try:
+            self.pictures = Pictures(folder / PICTURES_FOLDER, settings.pictures) if settings.pictures.keep else None
+        except OSError as error:
+            raise EdgeLeatherError(
+                f"{folder}: cannot keep pictures there: {error.strerror}. Choose another folder."
+            ) from error
+        self.deliverers = list(deliverers)
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
+        for deliverer in self.deliverers:
+            deliverer.start()
+
+    def take(self, inspection: Inspection) -> Inspection:
+        """Note an inspection; it comes back with what it did to the alarm, and flagged where it cannot be recorded."""
+        event_id = _new_id()
+        picture = None
+        if inspection.verdict == "defect" and self.pictures:
+            picture = self.pictures.take(inspection, event_id)
+        is_recorded = not self._failing and len(self._queue) < _MOST_WAITING
+        change = self._alarm.take(inspection.verdict)
+        if change or not is_recorded:
+            inspection = replace(inspection, alarm=change, unrecorded=not is_recorded)
+        record = to_record(inspection) if is_recorded or change else {}
+        if is_recorded:
+            self._queue.append(Noted(inspection.verdict, event_id, record, {"picture": picture}))
+        else:
+            self.unrecorded += 1
+        if change:
+            details = {"picture": picture, "frame_event": event_id if is_recorded else None}
+            self._change("alarm", change, "defects", record, details)
+        self._watch_failures(inspection)
+        return inspection
+
+    def source_changed(self, state: State, detail: str) -> None:
+        """Note a state of a live source; being lost is a fault until frames come again."""
+        if state == "lost" and not self._source_is_lost:
+            self._source_is_lost = True
+            self._fault("raised", "source", detail)
+        elif state in ("streaming", "streaming again") and self._source_is_lost:
+            self._source_is_lost = False
+            self._fault("cleared", "source", detail)
+
+    def _watch_failures(self, inspection: Inspection) -> None:
+        """That no frame can be inspected any more is a fault too: nobody would see a defect."""
+        self._failed_in_a_row = self._failed_in_a_row + 1 if inspection.verdict == "failed" else 0
+        if self._failed_in_a_row >= _FAILED_IN_A_ROW and not self._frames_fail:
+            self._frames_fail = True
+            self._fault("raised", "frames", f"{_FAILED_IN_A_ROW} frames in a row failed; the last: {inspection.error}")
+        elif self._frames_fail and not self._failed_in_a_row:
+            self._frames_fail = False
+            self._fault("cleared", "frames", "frames are inspected again")
+
+    def _fault(self, state: AlarmChange, what: str, detail: str) -> None:
+        self._change("fault", state, what, {}, {"detail": detail})
+
+    def _change(
+        self, topic: Topic, state: AlarmChange, what: str, record: dict[str, Any], details: dict[str, Any]
+    ) -> None:
+        """Note a change of an alarm or fault. While the store takes none, the latest of each has to be enough at last."""
+        noted = Noted(topic, _new_id(), record, {"state": state, "what": what, "at": time.time(), **details})
+        if len(self._queue) < 2 * _MOST_WAITING:
+            self._queue.append(noted)
+        else:
+            self._latest[topic, what] = noted
+
+    def close(self, stop: Stop) -> None:
+        """Commit what is noted, write waiting pictures, let sinks go on for a moment; the rest goes out at the next start."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        while self._thread.is_alive() and not stop.is_overdue():
+            self._thread.join(_PERIOD_SECONDS)
+        self.unrecorded += len(self._queue)
+        if self.pictures:
+            self.pictures.close(_CLOSE_SECONDS)
+        for deliverer in self.deliverers:
+            deliverer.close_soon(_CLOSE_SECONDS)
+        for deliverer in self.deliverers:
+            deliverer.join()
+
+    def _work(self) -> None:
+        try:
+            self._commit_until_the_end()
+        except Exception as error:  # a bug, so it keeps its traceback; verdicts go on, and say so
+            traceback.print_exc()
+            self._failing = True
+            self._tell(f"store: stopped: {type(error).__name__}: {error}. Verdicts go on, unrecorded.")
+
+    def _commit_until_the_end(self) -> None:
+        store: Store | None = None
+        forget_at = 0.0
+        while True:
+            is_last = self._closing.is_set()
+            store = self._commit_all(store)
+            if store and time.monotonic() >= forget_at:
+                forget_at = time.monotonic() + (0.0 if self._forgets(store) else _FORGET_EVERY_SECONDS)
+            if is_last:
+                break
+            self._closing.wait(_RETRY_SECONDS if self._failing else _PERIOD_SECONDS)
+        if store:
+            store.close()
+
+    def _forgets(self, store: Store) -> bool:
+        """Delete a portion of the rows that are too old; whether there may be more."""
+        with contextlib.suppress(StoreError):
+            return store.forget(time.time() - 86_400 * self._settings.keep_days, _FORGET_ROWS) == _FORGET_ROWS
+        return False
+
+    def _commit_all(self, store: Store | None) -> Store | None:
+        """Write all that waits; what could not be written waits on, for a new connection."""
+        if store and not store.is_in_place():
+            self._tell(f"store: {store.path} was moved away; a new one is begun")
+            store.close()
+            store = None
+        while waiting := list(itertools.islice(self._queue, _MOST_A_COMMIT)):
+            try:
+                store = store or self._opened()
+                store.append([self._event(one) for one in waiting])
+            except EdgeLeatherError as error:
+                if not self._failing:
+                    self._tell(f"store: cannot record: {error} Verdicts go on, unrecorded.")
+                self._failing = True
+                if store:
+                    store.close()
+                return None
+            for _ in waiting:
+                self._queue.popleft()
+            while self._latest:
+                self._queue.append(self._latest.popitem()[1])
+            topics = {one.topic for one in waiting}
+            for deliverer in self.deliverers:
+                deliverer.wake(topics)
+        if self._failing:
+            self._failing = False
+            self._tell(f"store: records again; {self.unrecorded} verdicts were not recorded")
+        return store
+
+    def _opened(self) -> Store:
+        """The store, with its sinks known to it: it may have been begun anew."""
+        store = Store(self._folder, create=True)
+        for deliverer in self.deliverers:
+            deliverer.register(store)
+        return store
+
+    def _event(self, noted: Noted) -> Event:
+        topic, event_id, record, details = noted
+        at = details["at"] if "at" in details else record["captured_at"]
+        named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
+        try:
+            text = _as_json(named | record | details)
+        except (ValueError, TypeError) as error:  # one record that has no JSON must not be the end of all others
+            source = {key: record[key] for key in ("frame", "source") if key in record}
+            text = json.dumps(named | source | {"error": f"this record could not be written: {error}"})
+        text = text.encode("utf-8", "backslashreplace").decode()
+        return Event(event_id, at, topic, self._article, record.get("frame"), text)
+
+
+_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def _new_id() -> str:
+    """32 hexadecimal digits, time before chance: in their order, a commit touches one page of the store's index of ids."""
+    return f"{time.time_ns() // 1000:014x}{random.getrandbits(72):018x}"

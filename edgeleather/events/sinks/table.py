@@ -1,0 +1,58 @@
+"""The kinds of sinks, and what every sink's settings have in common."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgeleather.events.outbox import AlertSink
+from edgeleather.events.store import Topic
+from edgeleather.records import decode
+from edgeleather.sources.credentials import Credentials
+
+# The class of a kind's settings; `open` makes the sink of them.
+ALERT_SINKS = {
+    "command": "edgeleather.events.sinks.command:CommandSettings",
+    "jsonl": "edgeleather.events.sinks.json_lines:JsonLinesSettings",
+    "mqtt": "edgeleather.events.sinks.mqtt:MqttSettings",
+    "webhook": "edgeleather.events.sinks.webhook:WebhookSettings",
+}
+DEFAULT_TOPICS: tuple[Topic, ...] = ("alarm", "fault")
+
+
+class AlertSettings(Protocol):
+    """A frozen record, a sink of a station file: its kind, which topics it receives, and how it is opened."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def receives(self) -> tuple[Topic, ...]: ...
+
+    def open(self, credentials: Credentials, folder: Path, station: str) -> AlertSink:
+        """The sink, without reaching its receiver yet; `folder` is where relative paths start.
+
+        Raises:
+            EdgeLeatherError: a secret, file or package is missing.
+        """
+
+
+def decode_sink(value: Any, where: str) -> AlertSettings:
+    """A sink's table of a station file as the record of its kind.
+
+    Raises:
+        ValueError: no table, no such kind, or keys that the kind does not have.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: expected a table, got {value!r}")
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in ALERT_SINKS:
+        raise ValueError(f"{where}.kind: expected one of {', '.join(ALERT_SINKS)}, got {kind!r}")
+    module, _, attribute = ALERT_SINKS[kind].partition(":")
+    schema = getattr(importlib.import_module(module), attribute)
+    settings: AlertSettings = decode(schema, value, where)
+    if not settings.receives:
+        raise ValueError(f"{where}.receives: expected at least one topic")
+    return settings

@@ -1,0 +1,1 @@
+"""From picture files and camera frames to the model's input."""

@@ -1,0 +1,131 @@
+"""From an anomaly map to a verdict, regions and the defective area."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import cv2
+import numpy as np
+
+from edgeleather.arrays import Float32Array
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.preprocess import Prepared
+
+VerdictName = Literal["good", "defect", "failed"]
+_MOST_REGIONS = 32
+_LARGEST_FRAME_PX = 32_000  # what OpenCV draws in
+_LARGEST_AREA = 1e9
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected part of the frame above the threshold: box and area in frame pixels, and its highest map value.
+
+    `area_mm2` is None until the camera's scale in mm is known.
+    """
+
+    box_xywh: tuple[int, int, int, int]
+    area_px: int
+    area_mm2: float | None
+    peak_score: float
+
+
+@dataclass(frozen=True)
+class DecisionRules:
+    """What of a frame counts: where, and from which size on.
+
+    `region_of_interest_xy` is a polygon in frame pixels, empty for the whole frame. `mm_per_px` is the camera's scale.
+    """
+
+    DEFAULTS_APPLY: ClassVar[bool] = True
+    min_area_px: int = 0
+    min_area_mm2: float = 0.0
+    mm_per_px: float | None = None
+    region_of_interest_xy: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.min_area_px <= _LARGEST_AREA and 0 <= self.min_area_mm2 <= _LARGEST_AREA):
+            raise ValueError(f"expected a minimum area of 0 to {_LARGEST_AREA:g}")
+        if self.mm_per_px is not None and not 1e-4 <= self.mm_per_px <= 1e4:
+            raise ValueError(f"mm_per_px: expected 0.0001 to 10000, got {self.mm_per_px}")
+        if self.min_area_mm2 and self.mm_per_px is None:
+            raise ValueError("min_area_mm2 needs mm_per_px, the width of a frame pixel on the leather in mm")
+        points = self.region_of_interest_xy
+        if points and (len(set(points)) < 3 or min(min(point) for point in points) < 0):
+            raise ValueError(
+                "region_of_interest_xy: expected at least three points [x, y] in frame pixels, none negative"
+            )
+        if max((value for point in points for value in point), default=0) > _LARGEST_FRAME_PX:
+            raise ValueError(f"region_of_interest_xy: expected at most {_LARGEST_FRAME_PX} pixels")
+
+    def measured(self, regions: Sequence[Region]) -> tuple[Region, ...]:
+        """The regions with their areas in mm2, where the scale is known."""
+        if self.mm_per_px is None:
+            return tuple(regions)
+        return tuple(replace(region, area_mm2=region.area_px * self.mm_per_px**2) for region in regions)
+
+    def is_large_enough(self, region: Region) -> bool:
+        """Whether a measured region counts as a defect."""
+        return region.area_px >= self.min_area_px and (region.area_mm2 or 0.0) >= self.min_area_mm2
+
+
+def within_polygon(
+    anomaly_map: Float32Array, prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]
+) -> tuple[Float32Array, float]:
+    """The map with what lies outside of a polygon (frame pixels) at minus infinity, and the highest value inside.
+
+    Raises:
+        EdgeLeatherError: no pixel of the map lies inside.
+    """
+    x, y, width, height = prepared.frame_box_xywh
+    map_h, map_w = anomaly_map.shape
+    # From pixel centres to pixel centres, as `cv2.resize` maps them.
+    scale, corner = np.array([map_w / width, map_h / height]), np.array([x, y])
+    points = np.round((np.array(polygon_xy) + 0.5 - corner) * scale - 0.5).astype(np.int32)
+    inside = np.zeros(anomaly_map.shape, np.uint8)
+    cv2.fillPoly(inside, [points], 1)
+    if not inside.any():
+        raise EdgeLeatherError(
+            f"region_of_interest_xy lies outside of the inspected part of the frame, {width} x {height} px from ({x}, {y}). "
+            "Give its points in pixels of this camera's frames."
+        )
+    within = np.where(inside, anomaly_map, np.float32(-np.inf))
+    return within, cv2.minMaxLoc(anomaly_map, inside)[1]
+
+
+def find_regions(
+    anomaly_map: Float32Array, prepared: Prepared, score_threshold: float, pixel_threshold: float
+) -> tuple[Region, ...]:
+    """Regions of the map above `pixel_threshold` that reach `score_threshold`, largest first.
+
+    Two thresholds as in Canny's edges (1986, section on hysteresis): a frame is a defect exactly when it has a region,
+    and the region reaches as far as the pixels do that are no longer normal. A map of nothing but noise could have
+    thousands; the 32 with the most pixels above `score_threshold` are kept.
+    """
+    above = (anomaly_map > min(pixel_threshold, score_threshold)).view(np.uint8)
+    left, top, part_w, part_h = cv2.boundingRect(above)  # labelling the whole map costs five times as much
+    part = np.s_[top : top + part_h, left : left + part_w]
+    # Without OpenCV's statistics, which cost more than the labelling: most frames have a region or two.
+    _, labels = cv2.connectedComponents(above[part], connectivity=8)
+    values = np.ascontiguousarray(anomaly_map[part])
+    pixels_above = np.bincount(labels[values > score_threshold])  # by label
+    reaching = np.flatnonzero(pixels_above)
+    frame_x, frame_y, frame_w, frame_h = prepared.frame_box_xywh
+    scale_y, scale_x = frame_h / anomaly_map.shape[0], frame_w / anomaly_map.shape[1]
+    regions = []
+    for label in reaching[np.argsort(-pixels_above[reaching], kind="stable")[:_MOST_REGIONS]]:
+        inside = (labels == label).view(np.uint8)
+        x, y, width, height = cv2.boundingRect(inside)
+        corner = (frame_x + round((left + x) * scale_x), frame_y + round((top + y) * scale_y))
+        box = (*corner, max(1, round(width * scale_x)), max(1, round(height * scale_y)))
+        area_px = max(1, round(cv2.countNonZero(inside) * scale_x * scale_y))
+        regions.append(Region(box, area_px, None, cv2.minMaxLoc(values, inside)[1]))
+    return tuple(sorted(regions, key=lambda region: -region.area_px))
+
+
+def area_percent(regions: Sequence[Region], prepared: Prepared) -> float:
+    """How much of the inspected part of the frame the regions cover, in percent."""
+    _, _, frame_w, frame_h = prepared.frame_box_xywh
+    return min(100.0, 100.0 * sum(region.area_px for region in regions) / (frame_w * frame_h))

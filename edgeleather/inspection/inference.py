@@ -1,0 +1,52 @@
+"""From a frame to its anomaly map and score: prepare, infer, stitch. Runtime, thresholds and benchmark all go this way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeleather.arrays import AnyArray, Float32Array, UInt8Array
+from edgeleather.engines.engine import Engine
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.preprocess import InputMode, Prepared, prepare, stitch
+
+_BATCH_TILES = 8  # more would only need more memory: on a CPU a tile costs the same in any batch
+
+
+@dataclass(frozen=True)
+class FrameMap:
+    """A frame's stitched anomaly map float32 [h, w], its score (the map's maximum), and how the frame was prepared."""
+
+    anomaly_map: Float32Array
+    score: float
+    prepared: Prepared
+
+
+def infer_frame(engine: Engine, image: AnyArray, mode: InputMode, white_level: int | None = None) -> FrameMap:
+    """Run one frame ([h, w] grey, [h, w, 3] BGR or [h, w, 4] BGRA).
+
+    Raises:
+        EdgeLeatherError: the frame does not fit the input mode, or the model answers with something not finite.
+    """
+    return infer_prepared(engine, prepare(image, mode, white_level))
+
+
+def infer_prepared(engine: Engine, prepared: Prepared) -> FrameMap:
+    """Run a prepared frame; see `infer_frame`."""
+    if len(prepared.images) == 1:  # the graph has taken the maximum already
+        answer = engine.infer(prepared.images)
+        anomaly_map, score = answer.maps[0], float(answer.scores[0])
+    else:
+        anomaly_map = stitch(_infer_batches(engine, prepared.images), prepared)
+        score = float(anomaly_map.max())
+    if not math.isfinite(score):
+        raise EdgeLeatherError("the model's anomaly map holds NaN or infinity; this frame has no verdict.")
+    return FrameMap(anomaly_map, score, prepared)
+
+
+def _infer_batches(engine: Engine, tiles: UInt8Array) -> Float32Array:
+    most = min(_BATCH_TILES, engine.signature.batch_range[1] or _BATCH_TILES)
+    batches = [engine.infer(tiles[i : i + most]).maps for i in range(0, len(tiles), most)]
+    return np.concatenate(batches) if len(batches) > 1 else batches[0]

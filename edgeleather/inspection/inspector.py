@@ -1,0 +1,233 @@
+"""One frame in, one inspection out."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgeleather.arrays import AnyArray, Float32Array
+from edgeleather.bundle.bundle import Bundle
+from edgeleather.bundle.thresholds import Verdict
+from edgeleather.engines.built import graphs_to_open, open_engine, open_trusted
+from edgeleather.engines.engine import Engine
+from edgeleather.engines.replay import GoldenError, require_golden
+from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.events.alarms import AlarmChange
+from edgeleather.imaging.preprocess import Fit, InputMode, prepare
+from edgeleather.inspection.decisions import (
+    DecisionRules,
+    Region,
+    VerdictName,
+    area_percent,
+    find_regions,
+    within_polygon,
+)
+from edgeleather.inspection.inference import infer_prepared
+from edgeleather.sources.frame import Frame
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The record of one frame. A frame that failed has one too, with `error` and no score.
+
+    `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels. `small_regions` were
+    left out because the decision rules ask for larger ones. `unrecorded` says that the store could not take this record.
+    """
+
+    frame: int
+    captured_at: float
+    source: str
+    verdict: VerdictName
+    score: float | None
+    threshold: float | None
+    defect_area_percent: float | None
+    regions: tuple[Region, ...]
+    timings_ms: dict[str, float]
+    error: str | None
+    image: AnyArray | None
+    anomaly_map: Float32Array | None
+    map_box_xywh: tuple[int, int, int, int] | None
+    small_regions: int = 0
+    alarm: AlarmChange | None = None
+    unrecorded: bool = False
+
+
+@dataclass(frozen=True)
+class InspectorSettings:
+    """What a user may choose at inspection; None keeps what the bundle says."""
+
+    precision: str | None = None
+    backend: str = "onnxruntime"
+    trusted_engine: Path | None = None
+    input_kind: str | None = None
+    fit: Fit | None = None
+    white_level: int | None = None
+    false_alarm_rate: float | None = None
+    threads: int | None = None
+    rules: DecisionRules = DecisionRules()
+
+
+class Inspector:
+    """A bundle's engine with its input mode and thresholds. Make, use and close it on one thread."""
+
+    def __init__(self, bundle: Bundle, settings: InspectorSettings) -> None:
+        """Load the engine and replay one golden frame.
+
+        Raises:
+            EdgeLeatherError: the bundle lacks the graph, the input mode has no threshold, or the engine fails the replay.
+        """
+        self.mode = choose_mode(bundle, settings)
+        self.engine, self.graph = open_proven_engine(bundle, settings)
+        self.precision = self.engine.signature.precision
+        try:
+            self._set_thresholds(bundle, settings)
+        except BaseException:
+            self.engine.close()
+            raise
+
+    def _set_thresholds(self, bundle: Bundle, settings: InspectorSettings) -> None:
+        if self.engine.signature.image_size_hw != self.mode.image_size_hw:
+            raise EdgeLeatherError(f"{bundle.folder}: {self.graph} has another image size than the manifest.")
+        self.thresholds = bundle.thresholds_of(self.graph)
+        self._white_level = settings.white_level
+        self._rate = settings.false_alarm_rate
+        self._rules = settings.rules
+        self._verdicts: dict[int, Verdict] = {}
+        if settings.fit and self.mode.kind == "tiles":
+            raise EdgeLeatherError(f"--{settings.fit} is for --input resize; this bundle cuts frames into tiles.")
+        # A rate that cannot be had is an error now, not at the first frame; its number of tiles is not known yet.
+        if self.mode.kind == self.thresholds.input_kind:
+            self.verdict_for(self.thresholds.tiles_per_frame)
+        else:
+            self.thresholds.verdict_for(2 * self.thresholds.tiles_per_frame, self._rate)
+
+    def inspect(self, frame: Frame) -> Inspection:
+        """The verdict on a frame; never raises for what is wrong with the frame itself."""
+        started = time.perf_counter()
+        try:
+            if frame.image is None:
+                raise EdgeLeatherError(frame.error or "the frame could not be captured.")
+            prepared = prepare(frame.image, self.mode, self._white_level)
+            ready = time.perf_counter()
+            result = infer_prepared(self.engine, prepared)
+            inferred = time.perf_counter()
+            threshold = self.verdict_for(len(prepared.images)).value
+            anomaly_map, score = result.anomaly_map, result.score
+            shown = anomaly_map
+            if self._rules.region_of_interest_xy:
+                anomaly_map, score = within_polygon(anomaly_map, prepared, self._rules.region_of_interest_xy)
+                shown = np.maximum(anomaly_map, shown.min())
+        except (EdgeLeatherError, cv2.error) as error:
+            timings = _timings(frame, total=time.perf_counter() - started)
+            return Inspection(
+                frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, printable(str(error)),
+                frame.image, None, None,
+            )  # fmt: skip
+        verdict: VerdictName = "good"
+        regions: tuple[Region, ...] = ()
+        percent, small = 0.0, 0
+        if score > threshold:
+            found = self._rules.measured(find_regions(anomaly_map, prepared, threshold, self.pixel_threshold))
+            regions = tuple(region for region in found if self._rules.is_large_enough(region))
+            percent, small = area_percent(regions, prepared), len(found) - len(regions)
+            verdict = "defect" if regions else "good"
+        done = time.perf_counter()
+        timings = _timings(frame, ready - started, inferred - ready, done - inferred, done - started)
+        return Inspection(
+            frame.index, frame.captured_at, frame.source, verdict, score, threshold, percent, regions, timings,
+            None, frame.image, shown, prepared.frame_box_xywh, small,
+        )  # fmt: skip
+
+    @property
+    def pixel_threshold(self) -> float:
+        """How far a defect reaches: T2 where test pictures with masks gave one, else T1."""
+        found = self.thresholds.t2_pixel or self.thresholds.t1_pixel
+        return found.value
+
+    @property
+    def verdicts(self) -> dict[int, Verdict]:
+        """The verdicts in use, by the number of tiles of a frame."""
+        return self._verdicts
+
+    def verdict_for(self, tiles: int) -> Verdict:
+        """The verdict's threshold for frames of this many tiles."""
+        if tiles not in self._verdicts:
+            self._verdicts[tiles] = self.thresholds.verdict_for(tiles, self._rate)
+        return self._verdicts[tiles]
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def open_proven_engine(bundle: Bundle, settings: InspectorSettings) -> tuple[Engine, str]:
+    """The engine to inspect with and the graph that it is of, after one golden frame; the next graph where the first fails it.
+
+    A processor without integer dot products saturates where the 8-bit graph counts on it: its golden frame tells, and the
+    7-bit graph is taken.
+
+    Raises:
+        EdgeLeatherError: no such graph, an engine that is damaged, stale or foreign, or none that gives the recorded answer.
+    """
+    if settings.trusted_engine:
+        engine, graph = open_trusted(bundle, settings.trusted_engine, settings.threads)
+        return _proven(bundle, engine, graph), graph
+    precision = settings.precision or bundle.default_precision
+    graphs = graphs_to_open(bundle, precision, settings.backend)
+    for graph in graphs[:-1]:
+        with contextlib.suppress(GoldenError):
+            engine = open_engine(bundle, graph, precision, settings.threads, settings.backend)
+            return _proven(bundle, engine, graph), graph
+    engine = open_engine(bundle, graphs[-1], precision, settings.threads, settings.backend)
+    return _proven(bundle, engine, graphs[-1]), graphs[-1]
+
+
+def _proven(bundle: Bundle, engine: Engine, graph: str) -> Engine:
+    try:
+        require_golden(bundle, engine, graph, frames=1)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:
+    """The bundle's input mode, with what the user wishes otherwise.
+
+    Raises:
+        EdgeLeatherError: a mode for which the bundle has no threshold.
+    """
+    mode = bundle.manifest.input_mode
+    if settings.input_kind == "resize" and mode.kind == "tiles":
+        raise EdgeLeatherError(
+            "this bundle was trained on tiles and has no threshold for whole frames made smaller. Use --input tiles, or "
+            "train with: edgeleather train --input resize"
+        )
+    if settings.input_kind == "tiles" and mode.pixel_scale is None:
+        raise EdgeLeatherError(
+            "this bundle has no threshold for tiles: its training pictures differ in size, so no pixel scale is known. "
+            "Use --input resize, or train with: edgeleather train --input tiles"
+        )
+    kind = mode.kind if settings.input_kind is None else settings.input_kind
+    return replace(mode, kind="tiles" if kind == "tiles" else "resize", fit=settings.fit or mode.fit)
+
+
+def _timings(
+    frame: Frame, preprocess: float = 0.0, inference: float = 0.0, decision: float = 0.0, total: float = 0.0
+) -> dict[str, float]:
+    return {
+        "capture": _ms(frame.capture_ms / 1e3),
+        "preprocess": _ms(preprocess),
+        "inference": _ms(inference),
+        "decision": _ms(decision),
+        "total": _ms(total),
+    }
+
+
+def _ms(seconds: float) -> float:
+    """To the microsecond, as `round` would, which takes longer than the decision that it reports."""
+    return int(1e6 * seconds + 0.5) / 1e3

@@ -1,1 +1,0 @@
-"""The inspection loop: sources, inspector, sinks. Nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""The inspection loop and the station file."""

@@ -1,0 +1,1 @@
+"""Training runs: the frame that trains every method, and what it leaves."""

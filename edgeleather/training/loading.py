@@ -1,0 +1,112 @@
+"""Pictures of a dataset as model images, in batches, the same way for training, thresholds and calibration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from edgeleather.arrays import AnyArray, UInt8Array
+from edgeleather.dataset.reading import Sample
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.images import image_digest
+from edgeleather.imaging.preprocess import Fit, InputMode, prepare
+from edgeleather.progress import track
+from edgeleather.training.run import ImageRecord
+
+_CACHED_BYTES = 2 << 30
+_MIN_SIDE_PX = 32
+
+
+class ModelImages:
+    """The model images of some pictures: read once, kept in memory up to 2 GiB, else read again each time."""
+
+    def __init__(self, samples: Sequence[Sample], mode: InputMode, label: str) -> None:
+        """Read every picture once.
+
+        Raises:
+            EdgeLeatherError: a picture cannot be read or does not fit the input mode; its name is in the message.
+        """
+        self._mode = mode
+        self._samples = samples
+        self._cache: dict[int, UInt8Array] = {}
+        self._cached_bytes = 0
+        self._index: list[tuple[int, int]] = []  # (sample, tile) of each model image
+        records = []
+        for number, sample in enumerate(track(samples, label)):
+            image = sample.read()
+            records.append(ImageRecord(sample.name, sample.group, image_digest(image)))
+            images = _prepare(sample, image, mode)
+            self._index += [(number, tile) for tile in range(len(images))]
+            self._keep(number, images)
+        self.records: tuple[ImageRecord, ...] = tuple(records)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def batches(self, size: int, order: Sequence[int] | None = None) -> Iterator[UInt8Array]:
+        """Model images uint8 [n, h, w, 3] RGB, `size` at a time, in this order of indices (default: as read)."""
+        chosen = range(len(self._index)) if order is None else order
+        for start in range(0, len(chosen), size):
+            yield np.stack([self._one(index) for index in chosen[start : start + size]])
+
+    def of_group(self, group: str) -> list[int]:
+        """The indices of one photograph's model images."""
+        return [index for index, (number, _) in enumerate(self._index) if self._samples[number].group == group]
+
+    def sample_of(self, index: int) -> int:
+        """The number, in `records`, of the picture that a model image was made of."""
+        return self._index[index][0]
+
+    def _one(self, index: int) -> UInt8Array:
+        number, tile = self._index[index]
+        return np.asarray(self._read(number)[tile], np.uint8)
+
+    def _read(self, number: int) -> UInt8Array:
+        if number in self._cache:
+            return self._cache[number]
+        sample = self._samples[number]
+        return _prepare(sample, sample.read(), self._mode)
+
+    def _keep(self, number: int, images: UInt8Array) -> None:
+        if self._cached_bytes + images.nbytes <= _CACHED_BYTES:
+            self._cache[number] = images
+            self._cached_bytes += images.nbytes
+
+
+def choose_input_mode(
+    samples: Sequence[Sample], kind: Literal["resize", "tiles"], longer_side_px: int | None, fit: Fit
+) -> InputMode:
+    """The input mode that training pictures suggest: their own size, at most 256 pixels on the longer side.
+
+    Raises:
+        EdgeLeatherError: a picture cannot be read.
+    """
+    sizes = Counter(sample.read().shape[:2] for sample in track(samples, "looking at sizes"))
+    height, width = sizes.most_common(1)[0][0]
+    if kind == "tiles":
+        side = longer_side_px or min(256, height, width)
+        _check_side((side, side))
+        return InputMode("tiles", (side, side), 1.0, fit)
+    longer = longer_side_px or min(256, max(height, width))
+    scale = longer / max(height, width)
+    size_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
+    _check_side(size_hw)
+    return InputMode("resize", size_hw, scale if len(sizes) == 1 else None, fit)
+
+
+def _check_side(size_hw: tuple[int, int]) -> None:
+    if min(size_hw) < _MIN_SIDE_PX:
+        raise EdgeLeatherError(
+            f"expected model images of at least {_MIN_SIDE_PX} pixels a side, got {size_hw[1]} x {size_hw[0]}. "
+            "Use larger pictures or a larger --image-size."
+        )
+
+
+def _prepare(sample: Sample, image: AnyArray, mode: InputMode) -> UInt8Array:
+    try:
+        return prepare(image, mode).images
+    except EdgeLeatherError as error:
+        raise EdgeLeatherError(f"{sample.name}: {error}") from error

@@ -1,0 +1,105 @@
+"""The run: what training leaves behind, `run.json` and `weights.safetensors`. Reading run.json needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.preprocess import InputMode
+from edgeleather.records import read_record
+
+RUN_FILE = "run.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What a user chooses of a training; where nothing was chosen it is the preset's.
+
+    `width` is that of a method's own networks, None where there is none to choose; `textures` a folder of pictures that
+    training pastes, None where it makes them itself or pastes none.
+    """
+
+    method: str
+    preset: str
+    backbone: str
+    weights: str
+    input_mode: InputMode
+    epochs: int
+    learning_rate: float
+    batch_images: int
+    patience_epochs: int
+    width: int | None
+    textures: str | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """A picture that took part: its path inside the dataset, photograph, and digest of its pixels."""
+
+    name: str
+    group: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Which pictures went where; `t2_t3` are test pictures. Good ones were kept together by `by`."""
+
+    by: str
+    training: tuple[ImageRecord, ...]
+    validation: tuple[ImageRecord, ...]
+    threshold: tuple[ImageRecord, ...]
+    t2_t3: tuple[ImageRecord, ...]
+
+
+@dataclass(frozen=True)
+class EpochLosses:
+    """Mean losses of one epoch; `training` is None for a method that has no gradient."""
+
+    epoch: int
+    training: float | None
+    validation: float
+
+
+@dataclass(frozen=True)
+class LeftOutScore:
+    """The score of a good picture under a model refitted without that picture's photograph."""
+
+    name: str
+    group: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything about a training: settings, pictures, versions, losses. Losses are of epoch 1 to the last one run."""
+
+    schema: Literal[3]
+    created_at: str
+    edgeleather: str
+    settings: TrainingSettings
+    dataset: str
+    splits: Splits
+    versions: dict[str, str]
+    losses: tuple[EpochLosses, ...]
+    best_epoch: int
+    training_seconds: float
+    left_out_scores: tuple[LeftOutScore, ...]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder's record.
+
+    Raises:
+        EdgeLeatherError: there is none, it is damaged, or its weights are missing.
+    """
+    if not folder.is_dir():
+        raise EdgeLeatherError(f"expected a run folder at {folder}, found none. Make one with: edgeleather train")
+    run = read_record(Run, folder / RUN_FILE, "Train again with: edgeleather train")
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise EdgeLeatherError(f"{folder}: expected {WEIGHTS_FILE} beside {RUN_FILE}, found none. Train again.")
+    return run

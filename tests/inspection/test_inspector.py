@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from edgeleather.bundle.bundle import read_bundle
+from edgeleather.bundle.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.images import read_image
+from edgeleather.inspection.inspector import Inspector, InspectorSettings
+from edgeleather.sources.files import Frame, MemorySource
+from tests.tiny import spoil_answers
+
+
+@pytest.fixture(scope="module")
+def inspector(bundle):
+    made = Inspector(bundle, InspectorSettings())
+    yield made
+    made.close()
+
+
+def frame_of(image, error=None):
+    return Frame(0, time.time(), "test", image, 1.0, error)
+
+
+def test_a_hole_is_a_defect_with_a_region_where_it_is(inspector, hole_picture, dataset_folder):
+    inspection = inspector.inspect(frame_of(read_image(hole_picture)))
+    assert inspection.verdict == "defect" and inspection.score > inspection.threshold
+    mask = read_image(dataset_folder / "ground_truth/hole/000_mask.png")[..., 0] > 0
+    x, y, width, height = inspection.regions[0].box_xywh
+    rows, columns = np.nonzero(mask)
+    assert x <= columns.mean() <= x + width and y <= rows.mean() <= y + height
+    assert 0 < inspection.defect_area_percent <= 100
+    assert set(inspection.timings_ms) == {"capture", "preprocess", "inference", "decision", "total"}
+
+
+def test_most_good_pictures_are_good(inspector, dataset_folder):
+    verdicts = [
+        inspector.inspect(frame_of(read_image(p))).verdict for p in sorted((dataset_folder / "test/good").iterdir())
+    ]
+    assert verdicts.count("good") >= 7
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (None, "could not be captured"),
+        (np.zeros((0, 0, 3), np.uint8), "empty"),
+        (np.full((64, 64, 3), np.nan), "NaN"),
+        (np.zeros((64, 90, 3), np.uint8), "aspect ratio"),
+        (np.zeros((64, 64, 3), np.uint16), "--white-level"),
+    ],
+)
+def test_a_frame_that_cannot_be_inspected_failed_and_is_never_good(inspector, image, message):
+    inspection = inspector.inspect(frame_of(image))
+    assert inspection.verdict == "failed" and message in inspection.error
+    assert inspection.score is None and inspection.regions == ()
+
+
+def test_tiles_of_a_larger_frame_with_a_stricter_threshold(bundle, dataset_folder):
+    good = [read_image(p) for p in sorted((dataset_folder / "test/good").iterdir())[:4]]
+    frame = np.vstack([np.hstack(good[:2]), np.hstack(good[2:])])
+    frame[20:40, 84:108] = (10, 10, 240)  # a red patch: no hole of this size is plain enough for nine tiles' threshold
+    made = Inspector(bundle, InspectorSettings(input_kind="tiles"))
+    try:
+        inspection = made.inspect(next(iter(MemorySource([frame]))))
+        assert inspection.threshold > made.thresholds.verdict.value
+        assert inspection.verdict == "defect"
+        x, y, width, height = inspection.regions[0].box_xywh
+        assert x + width / 2 > 64 and y + height / 2 < 64
+        assert inspection.anomaly_map.shape == (128, 128)
+    finally:
+        made.close()
+
+
+def test_a_rarer_false_alarm_rate_raises_the_threshold(bundle):
+    made = Inspector(bundle, InspectorSettings(false_alarm_rate=1e-3))
+    try:
+        assert made.verdict_for(1).rule == "extrapolated"
+        assert made.verdict_for(1).value >= made.thresholds.verdict.value
+    finally:
+        made.close()
+
+
+def test_a_damaged_engine_is_found_before_the_first_verdict(bundle_copy):
+    spoil_answers(bundle_copy, "fp32.onnx")
+    with pytest.raises(EdgeLeatherError, match="golden frames"):
+        Inspector(read_bundle(bundle_copy), InspectorSettings(precision="fp32"))
+
+
+def test_golden_frames_decide_between_the_8_bit_and_the_7_bit_graph(bundle_copy):
+    """A processor that saturates gives other answers than recorded; here the record of the 8-bit graph is another."""
+    made = Inspector(read_bundle(bundle_copy), InspectorSettings(precision="int8"))
+    made.close()
+    assert made.graph == INT8_GRAPH
+    spoil_answers(bundle_copy, INT8_GRAPH)
+    other = Inspector(read_bundle(bundle_copy), InspectorSettings(precision="int8"))
+    other.close()
+    assert other.graph == INT8_7BIT_GRAPH and other.thresholds == read_bundle(bundle_copy).thresholds_of(
+        INT8_7BIT_GRAPH
+    )
+    spoil_answers(bundle_copy, INT8_7BIT_GRAPH)
+    with pytest.raises(EdgeLeatherError, match="does not give the recorded answers"):
+        Inspector(read_bundle(bundle_copy), InspectorSettings(precision="int8"))
