@@ -1,0 +1,64 @@
+"""How a picture looks, in seven numbers: brightness, colour, contrast and sharpness, measured on a thinned picture."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from edgeleather.arrays import Float32Array, UInt8Array
+
+# The natural logarithm of each: an exposure that is ten percent too long moves bright and dark leather by the same amount.
+APPEARANCE = (
+    "mean of green",
+    "mean of red / green",
+    "mean of blue / green",
+    "standard deviation of green",
+    "mean difference of green 1 px apart",
+    "mean difference 1 px / 4 px apart",
+    "mean difference 4 px / 16 px apart",
+)
+ANSWER = ("score", "5 % quantile of the map", "median of the map", "95 % quantile of the map")
+_ROWS = 32  # of the picture, at its full width: sharpness is lost where columns are left out
+_MAP_PIXELS = 32  # a side of the thinned map
+_LEAST_LEVELS = 0.25  # what is added before a logarithm, so that a picture of one colour has one
+
+
+def appearance_of(images_rgb: UInt8Array) -> list[float]:
+    """The values that `APPEARANCE` names, of a frame's model images uint8 [n, h, w, 3] RGB."""
+    count, height, width = images_rgb.shape[:3]
+    step = max(1, count * height // _ROWS)
+    lines = images_rgb.reshape(count * height, width, 3)[step // 2 :: step]
+    mean_rgb, deviation_rgb = cv2.meanStdDev(lines)
+    red, green, blue = (float(value) + 1.0 for value in mean_rgb.ravel())
+    values = lines[..., 1].copy()
+    detail_1, detail_4, detail_16 = (_mean_difference(values, distance) + _LEAST_LEVELS for distance in (1, 4, 16))
+    return [
+        math.log(green),
+        math.log(red / green),
+        math.log(blue / green),
+        math.log(float(deviation_rgb[1, 0]) + _LEAST_LEVELS),
+        math.log(detail_1),
+        math.log(detail_1 / detail_4),
+        math.log(detail_4 / detail_16),
+    ]
+
+
+def answer_to(anomaly_map: Float32Array, score: float) -> list[float]:
+    """The logarithms of the values that `ANSWER` names, of a map float32 [h, w] and its score."""
+    step_y, step_x = (max(1, side // _MAP_PIXELS) for side in anomaly_map.shape)
+    thinned = anomaly_map[step_y // 2 :: step_y, step_x // 2 :: step_x].ravel()
+    last = len(thinned) - 1
+    ranks = (round(0.05 * last), round(0.5 * last), round(0.95 * last))
+    ordered = np.partition(thinned, ranks)
+    return [math.log(max(value, 1e-6)) for value in (score, *(float(ordered[rank]) for rank in ranks))]
+
+
+def _mean_difference(values: UInt8Array, distance_px: int) -> float:
+    """The mean absolute difference between pixels [rows, width] of a row that lie so far apart."""
+    width = values.shape[1]
+    if width <= distance_px:
+        return 0.0
+    left, right = values[:, : width - distance_px], values[:, distance_px:]
+    return cv2.norm(left, right, cv2.NORM_L1) / left.size
