@@ -10,6 +10,7 @@ from edgeleather.bundle.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.images import read_image
 from edgeleather.inspection.inspector import Inspector, InspectorSettings
+from edgeleather.machine import saturates_integer_products
 from edgeleather.sources.files import Frame, MemorySource
 from tests.tiny import spoil_answers
 
@@ -91,11 +92,12 @@ def test_a_damaged_engine_is_found_before_the_first_verdict(bundle_copy):
 
 
 def test_golden_frames_decide_between_the_8_bit_and_the_7_bit_graph(bundle_copy):
-    """A processor that saturates gives other answers than recorded; here the record of the 8-bit graph is another."""
+    """A processor that saturates gives other answers than recorded; on others the record of the 8-bit graph is spoilt here."""
     made = Inspector(read_bundle(bundle_copy), InspectorSettings(precision="int8"))
     made.close()
-    assert made.graph == INT8_GRAPH
-    spoil_answers(bundle_copy, INT8_GRAPH)
+    assert made.graph == INT8_GRAPH or saturates_integer_products()
+    if made.graph == INT8_GRAPH:
+        spoil_answers(bundle_copy, INT8_GRAPH)
     other = Inspector(read_bundle(bundle_copy), InspectorSettings(precision="int8"))
     other.close()
     assert other.graph == INT8_7BIT_GRAPH and other.thresholds == read_bundle(bundle_copy).thresholds_of(
