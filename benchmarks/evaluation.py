@@ -12,7 +12,9 @@ from edgeleather.bundle.manifest import Manifest
 from edgeleather.bundle.thresholds import Thresholds
 from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.engines.engine import Engine, load_engine
-from edgeleather.engines.replay import replay
+from edgeleather.engines.graphs import graphs_of
+from edgeleather.engines.replay import first_proven, require_golden
+from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.inspection.scoring import score_samples, unseen_samples
 from edgeleather.metrics.scores import image_auroc, image_f1
@@ -67,14 +69,20 @@ def reportable_samples(dataset: Dataset, manifest: Manifest) -> tuple[list[Sampl
     return kept, left_out
 
 
-def answering_graph(bundle: Bundle, precision: str, threads: int | None) -> str:
-    """The graph of a precision that `inspect` would take in ONNX Runtime: the first that gives its recorded answer here."""
-    graphs = bundle.graphs(precision)
-    for graph in graphs[:-1]:
-        with closing(load_engine("onnxruntime", bundle.folder / graph, precision, threads)) as engine:
-            if replay(bundle, engine, graph, frames=1).passed:
-                return graph
-    return graphs[-1]
+def answering_graph(bundle: Bundle, precision: str, threads: int | None, backend: str = REFERENCE_BACKEND) -> str:
+    """The graph of a precision that `inspect` would take: the first that gives its recorded answer here.
+
+    The last of them is taken unproven: a report says how far it is off, where `inspect` refuses it.
+    """
+    graphs = graphs_of(bundle, precision, backend)
+
+    def answering(graph: str) -> str:
+        if graph != graphs[-1]:
+            with closing(load_engine(backend, bundle.folder / graph, precision, threads)) as engine:
+                require_golden(bundle, engine, graph, frames=1)
+        return graph
+
+    return first_proven(graphs, answering)
 
 
 def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: Dataset) -> Evaluation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from onnx import ModelProto, shape_inference
 
 from edgeleather.arrays import UInt8Array
 from edgeleather.calibration.qdq import quantised_convolution
-from edgeleather.engines.onnxruntime.backend import open_session
+from edgeleather.engines.onnxruntime.session import open_session
+from edgeleather.engines.timing import sample_ns
 from edgeleather.machine import usable_cores
 
 # (channels, height and width) of 3 x 3 convolutions: as large as they come in the methods' networks.
@@ -36,19 +36,15 @@ class PeakWorker:
 
     def time(self, repeats: int) -> dict[str, Any]:
         """The best multiply-accumulates a second of any shape in any run of this round."""
-        best = 0.0
-        for session, features, macs in self._runs:
-            for _ in range(_WARM_UP):
-                session.run(None, {"features": features})
-            for _ in range(repeats):
-                started = time.perf_counter_ns()
-                session.run(None, {"features": features})
-                best = max(best, 1e9 * macs / (time.perf_counter_ns() - started))
-        return {"macs_per_second": best}
+        return {"macs_per_second": max(self._rate(*one, repeats) for one in self._runs)}
+
+    def _rate(self, session: Any, features: UInt8Array, macs: int, repeats: int) -> float:
+        samples_ns = sample_ns(lambda _: session.run(None, {"features": features}), repeats, warm_up_runs=_WARM_UP)
+        return 1e9 * macs / min(samples_ns)
 
 
 def graph_multiply_accumulates(graph: Path) -> int:
-    """Of one image through a graph file; see `multiply_accumulates`."""
+    """The multiply-accumulates of one image through a graph file; see `multiply_accumulates`."""
     return multiply_accumulates(onnx.load(graph))
 
 

@@ -8,15 +8,19 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from edgeleather.engines.table import BACKENDS
+
 _PANELS = (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC"), ("aupro", "AUPRO (to 30 % false positives)"))
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
-_MARKERS = {"torch": "s", "onnxruntime": "o"}
+_DEVICE_MARKERS = {"cpu": "o", "gpu": "^"}
+_ORIGINAL_MARKER = "s"
 
 
 def accuracy_against_speed(rows: Sequence[dict[str, Any]]) -> bytes:
     """A PNG of the report's rows: milliseconds an image (logarithmic) to the right, each accuracy upwards.
 
-    A colour is a bundle, a square the torch original, a circle an engine, filled where it is INT8; a line joins a bundle's.
+    Each bundle has a colour, and a line joins its points. A square is the torch original, a circle an engine on the processor, a
+    triangle one on a GPU; INT8 is filled.
     """
     figure = Figure(figsize=(12.5, 4.6), dpi=110, layout="constrained")
     bundles = list(dict.fromkeys(row["bundle"] for row in rows))
@@ -33,7 +37,7 @@ def accuracy_against_speed(rows: Sequence[dict[str, Any]]) -> bytes:
                 axes.plot(
                     row["latency_p50_ms"],
                     row[key],
-                    _MARKERS.get(row["backend"], "^"),
+                    _marker(row["backend"]),
                     color=colour,
                     markersize=9,
                     markerfacecolor=colour if row["precision"] == "int8" else "white",
@@ -62,6 +66,11 @@ def accuracy_against_speed(rows: Sequence[dict[str, Any]]) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
+
+
+def _marker(backend: str) -> str:
+    """A marker for each kind of device; what is no backend of the table is the original."""
+    return _DEVICE_MARKERS[BACKENDS[backend].device] if backend in BACKENDS else _ORIGINAL_MARKER
 
 
 def _repeated(items: Sequence[str], count: int) -> list[str]:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from edgeleather import __version__
-from edgeleather.benchmarks.rounds import Candidate, Measured, measure
+from edgeleather.benchmarks.rounds import ORIGINAL, Candidate, Measurement, measure
 from edgeleather.bundle.bundle import Bundle, read_bundle
-from edgeleather.bundle.manifest import GRAPH_FILES, ONNXRUNTIME_GRAPHS, ORIGINAL_FOLDER
+from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER
 from edgeleather.engines.built import signature_file
-from edgeleather.engines.engine import ENGINES, PRECISIONS, backend_module
+from edgeleather.engines.engine import backend_module
+from edgeleather.engines.table import BACKENDS
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
 from edgeleather.machine import cpu_name, is_installed, usable_cores
@@ -40,29 +41,18 @@ def benchmark_bundles(
         EdgeLeatherError: a bundle or the data cannot be used, or `out` cannot be written.
     """
     opened = [read_bundle(folder) for folder in bundles]
-    notes = [
-        f"{bundle.folder.name}: exported without its original, so the torch row is missing and flips are unknown."
-        for bundle in opened
-        if not _has_original(bundle)
-    ]
-    if not is_installed("torch"):
-        notes.append("torch is not installed here, so the torch row is missing and flips are unknown.")
     if len({bundle.folder.resolve().name for bundle in opened}) < len(opened):
         raise EdgeLeatherError(
             "expected bundles of different names, got two of the same; the report tells them apart by it."
         )
-    candidates = [candidate for bundle in opened for candidate in _candidates(bundle)]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgeLeatherError(cannot_write(out, error)) from error
+    candidates = [candidate for bundle in opened for candidate in _candidates(bundle)]
     measured, peak = measure(candidates, data, rounds, repeats, threads)
     trained = {bundle.folder: _trained(bundle) for bundle in opened}
     rows = [trained[one.candidate.bundle] | _row(one, measured, peak) for one in measured]
-    if peak is None:
-        notes.append(
-            "onnx is not installed here, so there is no integer floor. Get it with: pip install 'edgeleather[train]'"
-        )
     first = measured[0].evaluation
     report = {
         "schema": 1,
@@ -78,8 +68,34 @@ def benchmark_bundles(
         "repeats": repeats,
         "integer_peak_gmacs_per_second": None if peak is None else peak / 1e9,
         "rows": rows,
-        "notes": notes,
+        "notes": _missing(opened, peak),
     }
+    _write(out, report, measured)
+    return report
+
+
+def _missing(bundles: Sequence[Bundle], peak: float | None) -> list[str]:
+    """What the report lacks, and why."""
+    notes = [
+        f"{bundle.folder.name}: exported without its original, so the torch row is missing and flips are unknown."
+        for bundle in bundles
+        if not _has_original(bundle)
+    ]
+    if not is_installed("torch"):
+        notes.append("torch is not installed here, so the torch row is missing and flips are unknown.")
+    if peak is None:
+        notes.append(
+            "onnx is not installed here, so there is no integer floor. Get it with: pip install 'edgeleather[train]'"
+        )
+    if not is_installed("matplotlib"):
+        notes.append(
+            "matplotlib is not installed here, so there is no picture. Get it with: pip install 'edgeleather[report]'"
+        )
+    return notes
+
+
+def _write(out: Path, report: dict[str, Any], measured: Sequence[Measurement]) -> None:
+    """Write the raw figures, the picture, the page and last the report, to which the picture's name is added."""
     latencies = {_label(one.candidate): one.samples_ns for one in measured}
     scores = {_label(one.candidate): one.evaluation["images"] for one in measured}
     write_atomically(out / "latencies_ns.json", json.dumps(latencies).encode())
@@ -87,15 +103,10 @@ def benchmark_bundles(
     if is_installed("matplotlib"):
         from edgeleather.benchmarks.picture import accuracy_against_speed
 
-        write_atomically(out / PICTURE_FILE, accuracy_against_speed(rows))
+        write_atomically(out / PICTURE_FILE, accuracy_against_speed(report["rows"]))
         report["picture"] = PICTURE_FILE
-    else:
-        notes.append(
-            "matplotlib is not installed here, so there is no picture. Get it with: pip install 'edgeleather[report]'"
-        )
     write_atomically(out / "report.md", markdown(report).encode())
     write_atomically(out / "report.json", (json.dumps(report, indent=1) + "\n").encode())
-    return report
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -112,30 +123,8 @@ def markdown(report: dict[str, Any]) -> str:
         "| p50 ms | p95 ms | p99 ms | FPS | times torch | times fp32 | floor ms | p50 / floor | MB | peak MB |",
         "|---|---|---|" + "---:|" * 18,
     ]
-    for row in report["rows"]:
-        cells = [row["bundle"], row["backend"], row["precision"]]
-        cells += [_cell(row[key], 4) for key in ("image_auroc", "pixel_auroc", "aupro", "f1", "iou")]
-        cells += [_cell(row[key], 1, " %") for key in ("hit_percent", "false_alarm_percent")]
-        cells.append(_cell(row["flips"], 0))
-        cells += [_cell(row[f"latency_p{p}_ms"], 2) for p in (50, 95, 99)]
-        cells.append(_cell(row["fps"], 1))
-        cells += [_cell(row[key], 2) for key in ("times_torch", "times_fp32", "floor_ms", "times_floor", "size_mb")]
-        cells.append(_cell(row["peak_rss_mb"], 0))
-        lines.append("| " + " | ".join(cells) + " |")
-    thresholds = sorted({row["pixel_threshold"] for row in report["rows"]})
-    lines += [
-        "",
-        "F1, hits and false alarms are of the default verdict (set on good pictures only); IoU is over all pixels at "
-        f"{' or '.join(thresholds)}; AUPRO is up to a false-positive rate of 30 %. Latency is the engine's alone: one image at "
-        "the model's size in, map and score out. A flip is a picture whose verdict differs from the torch original's, each "
-        "at its own threshold.",
-    ]
-    if report["integer_peak_gmacs_per_second"]:
-        lines[-1] += (
-            " Times torch and times fp32 are ratios of p50 to the torch original's and to ONNX Runtime fp32's, in this run. The "
-            "floor is the graph's multiply-accumulates at the highest integer rate that 3 x 3 convolutions reached between the "
-            f"rounds, {report['integer_peak_gmacs_per_second']:.0f} billion a second: the time if nothing else took any."
-        )
+    lines += [_table_line(row) for row in report["rows"]]
+    lines += ["", *_explanation(report)]
     if "picture" in report:
         lines += ["", f"![accuracy against speed]({report['picture']})"]
     lines.append("")
@@ -148,6 +137,36 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"- tested pictures differ, since each bundle has seen others: {counts}")
     lines += [f"- {note}" for note in report["notes"]]
     return "\n".join(lines) + "\n"
+
+
+def _table_line(row: dict[str, Any]) -> str:
+    cells = [row["bundle"], row["backend"], row["precision"]]
+    cells += [_cell(row[key], 4) for key in ("image_auroc", "pixel_auroc", "aupro", "f1", "iou")]
+    cells += [_cell(row[key], 1, " %") for key in ("hit_percent", "false_alarm_percent")]
+    cells.append(_cell(row["flips"], 0))
+    cells += [_cell(row[f"latency_p{p}_ms"], 2) for p in (50, 95, 99)]
+    cells.append(_cell(row["fps"], 1))
+    cells += [_cell(row[key], 2) for key in ("times_torch", "times_fp32", "floor_ms", "times_floor", "size_mb")]
+    cells.append(_cell(row["peak_rss_mb"], 0))
+    return "| " + " | ".join(cells) + " |"
+
+
+def _explanation(report: dict[str, Any]) -> list[str]:
+    """What the columns mean, in one paragraph."""
+    thresholds = sorted({row["pixel_threshold"] for row in report["rows"]})
+    text = (
+        "F1, hits and false alarms are of the default verdict (set on good pictures only); IoU is over all pixels at "
+        f"{' or '.join(thresholds)}; AUPRO is up to a false-positive rate of 30 %. Latency is the engine's alone: one image at "
+        "the model's size in, map and score out. A flip is a picture whose verdict differs from the torch original's, each "
+        "at its own threshold."
+    )
+    if report["integer_peak_gmacs_per_second"]:
+        text += (
+            " Times torch and times fp32 are ratios of p50 to the torch original's and to ONNX Runtime fp32's, in this run. The "
+            "floor is the graph's multiply-accumulates at the highest integer rate that 3 x 3 convolutions reached between the "
+            f"rounds, {report['integer_peak_gmacs_per_second']:.0f} billion a second: the time if nothing else took any."
+        )
+    return [text]
 
 
 def _has_original(bundle: Bundle) -> bool:
@@ -167,33 +186,30 @@ def _trained(bundle: Bundle) -> dict[str, Any]:
 
 
 def _candidates(bundle: Bundle) -> list[Candidate]:
-    has_torch = _has_original(bundle) and is_installed("torch")
-    torch = [Candidate(bundle.folder, "torch", "fp32")] if has_torch else []
-    files = bundle.manifest.files
-    precisions = dict.fromkeys(GRAPH_FILES[name] for name in ONNXRUNTIME_GRAPHS if name in files)
-    on_cpu = [Candidate(bundle.folder, "onnxruntime", precision) for precision in precisions]
-    return [*torch, *on_cpu, *(Candidate(bundle.folder, *pair) for pair in _built_for_gpu(bundle))]
+    """The original, then by backend the bundle's graphs that run here as they are, or the engines that were built here."""
+    found = []
+    if _has_original(bundle) and is_installed("torch"):
+        found.append(Candidate(bundle.folder, ORIGINAL, "fp32", kind="original"))
+    for backend, can in BACKENDS.items():
+        if can.needs_build:
+            precisions = [one for one in can.graphs if signature_file(bundle.folder, backend, one).exists()]
+        else:
+            precisions = [one for one, names in can.graphs.items() if bundle.manifest.files.keys() & set(names)]
+        if precisions and not backend_module(backend).can_run():
+            found += [Candidate(bundle.folder, backend, precision) for precision in precisions]
+    return found
 
 
-def _built_for_gpu(bundle: Bundle) -> list[tuple[str, str]]:
-    """Backend and precision of the engines that were built here for a GPU, where it can run them."""
-    pairs = [(backend, precision) for backend in ENGINES if backend != "onnxruntime" for precision in PRECISIONS]
-    built = [pair for pair in pairs if signature_file(bundle.folder, *pair).exists()]
-    return [pair for pair in built if not backend_module(pair[0]).can_run()]
-
-
-def _row(one: Measured, everything: Sequence[Measured], peak: float | None) -> dict[str, Any]:
-    of_bundle = {
-        (m.candidate.backend, m.candidate.precision): m
-        for m in everything
-        if m.candidate.bundle == one.candidate.bundle
-    }
-    original, fp32 = of_bundle.get(("torch", "fp32")), of_bundle.get(("onnxruntime", "fp32"))
+def _row(one: Measurement, everything: Sequence[Measurement], peak: float | None) -> dict[str, Any]:
+    of_bundle = [other for other in everything if other.candidate.bundle == one.candidate.bundle]
+    original = next((other for other in of_bundle if other.candidate.kind == "original"), None)
+    reference = [other for other in of_bundle if other.candidate.is_reference]
+    fp32 = next((other for other in reference if other.candidate.precision == "fp32"), None)
     floor_ms = None
     if peak and one.candidate.precision == "int8":
         from edgeleather.benchmarks.integer_floor import graph_multiply_accumulates
 
-        floor_ms = 1e3 * graph_multiply_accumulates(one.candidate.bundle / "fp32.onnx") / peak
+        floor_ms = 1e3 * graph_multiply_accumulates(one.candidate.bundle / FP32_GRAPH) / peak
     flipped = None if original is None else _flips(original, one)
     samples_ms = np.array(one.samples_ns) / 1e6
     p50, p95, p99 = np.percentile(samples_ms, [50, 95, 99])
@@ -222,11 +238,11 @@ def _row(one: Measured, everything: Sequence[Measured], peak: float | None) -> d
     }
 
 
-def _times(reference: Measured | None, p50_ms: float) -> float | None:
+def _times(reference: Measurement | None, p50_ms: float) -> float | None:
     return None if reference is None else float(np.median(reference.samples_ns) / 1e6 / p50_ms)
 
 
-def _flips(original: Measured, one: Measured) -> list[str]:
+def _flips(original: Measurement, one: Measurement) -> list[str]:
     pairs = zip(original.evaluation["images"], one.evaluation["images"], strict=True)
     return [
         f"{a['name']} ({a['verdict']} at {a['score']:.4f} in torch, {b['verdict']} at {b['score']:.4f})"

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgeleather.benchmarks.rounds import ORIGINAL
+from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
 
 _METRICS = (
@@ -15,7 +17,7 @@ _METRICS = (
 
 
 def results_table(report: dict[str, Any]) -> str:
-    """A row a bundle, with fp32 and INT8 of ONNX Runtime in each cell, as Markdown."""
+    """One row per bundle, with fp32 and INT8 of ONNX Runtime in each cell, as Markdown."""
     lines = [
         "| method | backbone | preset, epochs | training | image AUROC | pixel AUROC | AUPRO | F1 | flips | p50 ms | MB "
         "| torch p50 ms |",
@@ -23,8 +25,8 @@ def results_table(report: dict[str, Any]) -> str:
     ]
     rows = {(row["bundle"], row["backend"], row["precision"]): row for row in report["rows"]}
     for bundle in dict.fromkeys(row["bundle"] for row in report["rows"]):
-        fp32, int8 = (rows.get((bundle, "onnxruntime", precision)) for precision in ("fp32", "int8"))
-        torch = rows.get((bundle, "torch", "fp32"))
+        fp32, int8 = (rows.get((bundle, REFERENCE_BACKEND, precision)) for precision in ("fp32", "int8"))
+        torch = rows.get((bundle, ORIGINAL, "fp32"))
         if fp32 is None:
             raise EdgeLeatherError(f"expected an ONNX Runtime fp32 row of {bundle} in the report, found none.")
         seconds = "-" if fp32["training_seconds"] is None else f"{fp32['training_seconds']:.0f} s"

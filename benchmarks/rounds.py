@@ -13,26 +13,34 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from edgeleather.engines.table import capabilities
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import is_installed
 from edgeleather.progress import track
 
-INTEGER_PEAK = "integer-peak"  # what the worker is asked for instead of a backend
+ORIGINAL = "torch"  # what a report calls the bundle's original; it is no backend of the table, since it needs torch
+Kind = Literal["engine", "original", "integer peak"]  # what a worker measures; see `worker.WORKERS`
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is to be measured: a bundle's graph of a precision in a backend ("torch" is the bundle's original)."""
+    """What is to be measured: a bundle's graph of a precision in a backend, or the bundle's original."""
 
     bundle: Path
     backend: str
     precision: str
+    kind: Kind = "engine"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it runs in the reference backend, whose fp32 graph the others are compared with."""
+        return self.kind == "engine" and capabilities(self.backend).is_reference
 
 
 @dataclass
-class Measured:
+class Measurement:
     """A candidate's raw single-image latencies, its size on disk, its peak memory, and its accuracy (`Evaluation`)."""
 
     candidate: Candidate
@@ -45,7 +53,7 @@ class Measured:
 
 def measure(
     candidates: Sequence[Candidate], data: Path, rounds: int, repeats: int, threads: int | None
-) -> tuple[list[Measured], float | None]:
+) -> tuple[list[Measurement], float | None]:
     """Load every candidate, time them in alternating rounds of `repeats` images, then test their accuracy.
 
     The second value is the highest rate of integer multiply-accumulates a second that a process between them reached, None
@@ -59,16 +67,17 @@ def measure(
         for candidate in track(candidates, "loading engines"):
             process = stack.enter_context(_engine_process())
             request = {
+                "kind": candidate.kind,
                 "bundle": str(candidate.bundle),
                 "data": str(data),
                 "backend": candidate.backend,
                 "precision": candidate.precision,
                 "threads": threads,
             }
-            engines.append((process, Measured(candidate, **_ask(process, request))))
+            engines.append((process, Measurement(candidate, **_ask(process, request))))
         peak_process = stack.enter_context(_engine_process()) if is_installed("onnx") else None
         if peak_process:
-            _ask(peak_process, {"backend": INTEGER_PEAK, "threads": threads})
+            _ask(peak_process, {"kind": "integer peak", "threads": threads})
         peak: float | None = None
         for _ in track(range(rounds), "timing rounds"):
             for process, measured in engines:

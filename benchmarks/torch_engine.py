@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 
 from edgeleather.arrays import UInt8Array
+from edgeleather.benchmarks.rounds import ORIGINAL
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.manifest import ORIGINAL_FOLDER
 from edgeleather.engines.engine import Maps, Signature, check_images
+from edgeleather.engines.timing import sample_ns
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import usable_cores
 from edgeleather.training.run import RUN_FILE, WEIGHTS_FILE, read_run
@@ -34,14 +34,14 @@ class TorchEngine:
         self._method = load_trained(read_run(folder), folder)
         height, width = bundle.manifest.input_mode.image_size_hw
         example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
-        seconds = {}
+        fastest_ns = {}
         for layout in (torch.contiguous_format, torch.channels_last):
             self._method = self._method.to(memory_format=layout)  # type: ignore[call-overload] # not in torch's stub
-            seconds[layout] = self._fastest_of(example)
-        faster = min(seconds, key=lambda layout: seconds[layout])
+            fastest_ns[layout] = self._fastest_ns(example)
+        faster = min(fastest_ns, key=lambda layout: fastest_ns[layout])
         self._method = self._method.to(memory_format=faster)  # type: ignore[call-overload]
         self._signature = Signature(
-            backend="torch",
+            backend=ORIGINAL,
             precision="fp32",
             device=f"cpu, {torch.get_num_threads()} threads, {str(faster).removeprefix('torch.')}",
             versions={"torch": torch.__version__},
@@ -63,11 +63,6 @@ class TorchEngine:
     def close(self) -> None:
         del self._method
 
-    def _fastest_of(self, example: torch.Tensor) -> float:
-        times = []
+    def _fastest_ns(self, example: torch.Tensor) -> int:
         with torch.inference_mode():
-            for _ in range(_WARM_UP + _TRIALS):
-                started = time.perf_counter()
-                self._method(example)
-                times.append(time.perf_counter() - started)
-        return min(times[_WARM_UP:])
+            return min(sample_ns(lambda _: self._method(example), _TRIALS, warm_up_runs=_WARM_UP))

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
-import time
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeleather.benchmarks.evaluation import answering_graph, evaluate, reportable_samples
-from edgeleather.benchmarks.rounds import INTEGER_PEAK
+from edgeleather.benchmarks.rounds import Kind
 from edgeleather.bundle.bundle import Bundle, everything, read_bundle, without_original
-from edgeleather.bundle.manifest import ORIGINAL_FOLDER
+from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER
 from edgeleather.dataset.reading import Dataset, read_dataset
 from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, read_built, signature_file
 from edgeleather.engines.engine import Engine, load_engine
+from edgeleather.engines.table import capabilities
+from edgeleather.engines.timing import sample_ns
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.preprocess import prepare
 from edgeleather.training.run import WEIGHTS_FILE
@@ -27,16 +28,25 @@ _TIMED_IMAGES = 16
 _WARM_UP, _WARM_UP_SECONDS = 5, 0.2
 
 
+@dataclass(frozen=True)
+class LoadedEngine:
+    """An engine, the graph whose thresholds it takes, and its bytes on disk."""
+
+    engine: Engine
+    graph: str
+    size_bytes: int
+
+
 class Worker:
     """The state behind the three commands `load`, `time` and `evaluate`."""
 
-    def __init__(self, bundle: str, data: str, backend: str, precision: str, threads: int | None) -> None:
-        self._dataset: Dataset = read_dataset(Path(data), needs="test")
-        self._bundle: Bundle = read_bundle(Path(bundle), everything if backend == "torch" else without_original)
-        self._engine, self._graph, size_bytes = _load(self._bundle, backend, precision, threads)
-        self._size_mb = size_bytes / 1e6
-        mode = self._bundle.manifest.input_mode
-        samples = reportable_samples(self._dataset, self._bundle.manifest)[0]
+    def __init__(self, dataset: Dataset, bundle: Bundle, loaded: LoadedEngine) -> None:
+        self._dataset = dataset
+        self._bundle = bundle
+        self._engine, self._graph = loaded.engine, loaded.graph
+        self._size_mb = loaded.size_bytes / 1e6
+        mode = bundle.manifest.input_mode
+        samples = reportable_samples(dataset, bundle.manifest)[0]
         step = max(1, len(samples) // _TIMED_IMAGES)
         self._images = [prepare(sample.read(), mode).images[:1] for sample in samples[::step]]
 
@@ -48,17 +58,10 @@ class Worker:
 
         Runs before that are not timed: threads and caches wake up, while the engine of the round before goes to sleep.
         """
-        started = time.perf_counter()
-        for index in itertools.count():
-            if index >= _WARM_UP and time.perf_counter() - started > _WARM_UP_SECONDS:
-                break
-            self._engine.infer(self._images[index % len(self._images)])
-        samples_ns = []
-        for index in range(repeats):
-            image = self._images[index % len(self._images)]
-            started = time.perf_counter_ns()
-            self._engine.infer(image)
-            samples_ns.append(time.perf_counter_ns() - started)
+        images = self._images
+        samples_ns = sample_ns(
+            lambda index: self._engine.infer(images[index % len(images)]), repeats, _WARM_UP, _WARM_UP_SECONDS
+        )
         return {"samples_ns": samples_ns, "peak_rss_mb": peak_rss_mb()}
 
     def evaluate(self) -> dict[str, Any]:
@@ -77,44 +80,57 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def _worker(request: dict[str, Any]) -> Any:
-    if request["backend"] == INTEGER_PEAK:
-        from edgeleather.benchmarks.integer_floor import PeakWorker
-
-        return PeakWorker(request["threads"])
-    return Worker(**request)
-
-
-def _load(bundle: Bundle, backend: str, precision: str, threads: int | None) -> tuple[Engine, str, int]:
-    """An engine, the graph whose thresholds it takes, and its bytes on disk."""
-    files = bundle.manifest.files
-    if backend == "torch":
-        from edgeleather.benchmarks.torch_engine import TorchEngine
-
-        return (
-            TorchEngine(bundle, threads),
-            bundle.graph(precision),
-            files[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"].size_bytes,
-        )
-    if backend == "onnxruntime":
-        graph = answering_graph(bundle, precision, threads)
-        return load_engine(backend, bundle.folder / graph, precision, threads), graph, files[graph].size_bytes
-    (graph,) = graphs_to_open(bundle, precision, backend)
-    built = read_built(bundle, backend, precision)
+def _engine(bundle: str, data: str, backend: str, precision: str, threads: int | None) -> Worker:
+    """A graph in a backend that runs graphs, or the engine that was built here for a backend that needs one."""
+    dataset = read_dataset(Path(data), needs="test")
+    opened = read_bundle(Path(bundle), without_original)
+    can = capabilities(backend)
+    if not can.needs_build:
+        wanted = threads if can.takes_threads else None
+        graph = answering_graph(opened, precision, wanted, backend)
+        size_bytes = opened.manifest.files[graph].size_bytes
+        engine = load_engine(backend, opened.folder / graph, precision, wanted)
+        return Worker(dataset, opened, LoadedEngine(engine, graph, size_bytes))
+    (graph,) = graphs_to_open(opened, precision, backend)
+    built = read_built(opened, backend, precision)
     assert built is not None
-    size_bytes = engine_file(signature_file(bundle.folder, backend, precision), built.file_sha256).stat().st_size
-    return open_engine(bundle, graph, precision, None, backend), graph, size_bytes
+    size_bytes = engine_file(signature_file(opened.folder, backend, precision), built.file_sha256).stat().st_size
+    engine = open_engine(opened, graph, precision, None, backend)
+    return Worker(dataset, opened, LoadedEngine(engine, graph, size_bytes))
+
+
+def _original(bundle: str, data: str, backend: str, precision: str, threads: int | None) -> Worker:
+    """The bundle's original in torch, at the thresholds of its fp32 graph."""
+    from edgeleather.benchmarks.torch_engine import TorchEngine
+
+    dataset = read_dataset(Path(data), needs="test")
+    opened = read_bundle(Path(bundle), everything)
+    size_bytes = opened.manifest.files[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"].size_bytes
+    return Worker(dataset, opened, LoadedEngine(TorchEngine(opened, threads), FP32_GRAPH, size_bytes))
+
+
+def _integer_peak(threads: int | None) -> Any:
+    from edgeleather.benchmarks.integer_floor import PeakWorker
+
+    return PeakWorker(threads)
+
+
+WORKERS: Mapping[Kind, Callable[..., Any]] = {
+    "engine": _engine,
+    "original": _original,
+    "integer peak": _integer_peak,
+}
 
 
 def main() -> None:
-    """Serve until standard input ends. The first line is the constructor's arguments."""
+    """Serve until standard input ends. The first line says which of `WORKERS` is wanted, with its arguments."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not look like an answer
     worker: Any = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if worker is None:
-                worker = _worker(request)
+                worker = WORKERS[request.pop("kind")](**request)
                 answer = worker.load()
             else:
                 answer = getattr(worker, request.pop("do"))(**request)

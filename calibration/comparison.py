@@ -13,7 +13,7 @@ from edgeleather.bundle.manifest import Cost
 from edgeleather.bundle.thresholds import Thresholds
 from edgeleather.calibration.pictures import ComparedFrames, Pictures, compared_frames
 from edgeleather.engines.engine import Engine
-from edgeleather.engines.onnxruntime.backend import OnnxRuntimeEngine
+from edgeleather.engines.onnxruntime.running import OnnxRuntimeEngine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.preprocess import Prepared, prepare
 from edgeleather.inspection.inference import FrameMap, infer_prepared

@@ -11,7 +11,7 @@ from edgeleather.calibration.comparison import Comparison
 from edgeleather.calibration.fp16 import element_types, to_fp16
 from edgeleather.calibration.guard import BudgetError
 from edgeleather.calibration.quantised_layers import ACTIVATIONS, quantised_layers
-from edgeleather.engines.onnxruntime.backend import open_session
+from edgeleather.engines.onnxruntime.session import open_session
 from edgeleather.machine import usable_cores
 from edgeleather.progress import track
 

@@ -13,7 +13,7 @@ from onnx import ModelProto, helper
 
 from edgeleather.arrays import Float32Array, IntArray, UInt8Array
 from edgeleather.calibration.quantised_layers import pixel_tensors, quantised_layers
-from edgeleather.engines.onnxruntime.backend import open_session
+from edgeleather.engines.onnxruntime.session import open_session
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import usable_cores
 

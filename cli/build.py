@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from edgeleather.cli.options import as_json_option, backend_option, bundle_argum
 from edgeleather.engines.engine import PRECISIONS, BuildSettings
 
 if TYPE_CHECKING:
-    from edgeleather.export.building import Outcome
+    from edgeleather.export.building import BuildResult
 
 
 @click.command(
@@ -66,55 +65,36 @@ def build(
     It is kept below the bundle's engines folder with its signature; `inspect` takes it from there. tensorrt-rtx builds without
     a GPU too; such an engine is replayed where it first runs.
     """
-    from edgeleather.export.building import AUTO, build_engine, build_fastest
+    from edgeleather.export import building
 
-    settings = BuildSettings(batch, workspace_mib, targets, threads)
-    if precision == AUTO:
-        outcome, choice, refused = build_fastest(bundle, backend, settings)
-        if as_json:
-            print_json(_record(outcome) | {"median_ms_by_precision": choice.median_ms, "refused": refused})
-            return
-        for reason in refused:
-            click.echo(f"Left out {reason}", err=True)
-        times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in choice.median_ms.items())
-        click.echo(f"Fastest here: {choice.precision} ({times}). inspect takes it from now on.")
-    else:
-        outcome = build_engine(bundle, backend, precision, settings)
-        if as_json:
-            print_json(_record(outcome))
-            return
-    _print(outcome)
+    result = building.build(bundle, backend, precision, BuildSettings(batch, workspace_mib, targets, threads))
+    if as_json:
+        print_json(result.as_json())
+        return
+    for reason in result.refused:
+        click.echo(f"Left out {reason}", err=True)
+    if result.choice:
+        times = ", ".join(f"{name} {ms:.2f} ms" for name, ms in result.choice.median_ms.items())
+        click.echo(f"Fastest here: {result.choice.precision} ({times}). inspect takes it from now on.")
+    _print(result)
 
 
-def _record(outcome: Outcome) -> dict[str, object]:
-    replay = outcome.replay
-    return {
-        "engine": str(outcome.file),
-        "signature": asdict(outcome.record),
-        "layers": str(outcome.layers_file) if outcome.layers_file else None,
-        "replay": {"passed": replay.passed, **vars(replay)} if replay else None,
-        "start_ms": outcome.start_ms,
-        "median_ms": outcome.median_ms,
-        "notes": outcome.notes,
-    }
-
-
-def _print(outcome: Outcome) -> None:
-    record, replay = outcome.record, outcome.replay
-    size_mb = outcome.file.stat().st_size / 1e6
-    click.echo(f"Engine {outcome.file} ({size_mb:.1f} MB), {record.signature.precision}, for {record.built_for}.")
+def _print(result: BuildResult) -> None:
+    record, replay = result.record, result.replay
+    size_mb = result.file.stat().st_size / 1e6
+    click.echo(f"Engine {result.file} ({size_mb:.1f} MB), {record.signature.precision}, for {record.built_for}.")
     for name, value in record.flags.items():
         click.echo(f"  {name}: {value}")
     if record.driver_floor:
         click.echo(f"  GPU driver at least: {record.driver_floor}")
-    if outcome.layers_file:
-        click.echo(f"  layer report: {outcome.layers_file}")
+    if result.layers_file:
+        click.echo(f"  layer report: {result.layers_file}")
     if replay:
         click.echo(
             f"  {replay.frames} golden frames answered as recorded, at most {100 * replay.worst_deviation:.2g} % off; "
-            f"{outcome.median_ms:.2f} ms an image with {record.threads or 'no'} threads"
+            f"{result.median_ms:.2f} ms an image with {record.threads or 'no'} threads"
         )
-        starts = ", then ".join(f"{ms:.0f} ms" for ms in outcome.start_ms)
-        click.echo(f"  start, with the first image: {starts}" + (" with its cache" * (len(outcome.start_ms) > 1)))
-    for note in outcome.notes:
+        starts = ", then ".join(f"{ms:.0f} ms" for ms in result.start_ms)
+        click.echo(f"  start, with the first image: {starts}" + (" with its cache" * (len(result.start_ms) > 1)))
+    for note in result.notes:
         click.echo(f"  {note}")

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from edgeleather.bundle.bundle import for_inspection, read_bundle, without_original
+from edgeleather.bundle.bundle import read_bundle, without_original
 from edgeleather.cli.options import (
     FiniteFloat,
     absolute_path,
@@ -29,7 +29,9 @@ from edgeleather.cli.options import (
     threads_option,
 )
 from edgeleather.engines.built import read_choice
-from edgeleather.engines.engine import ENGINES, PRECISIONS
+from edgeleather.engines.engine import PRECISIONS
+from edgeleather.engines.graphs import for_inspection
+from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND
 from edgeleather.events.alarms import AlarmRules
 from edgeleather.events.journal import Journal, StoreSettings
 from edgeleather.events.local_sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Sink, Stop, TerminalSink
@@ -84,7 +86,7 @@ _MOST_LINES = 200
 )
 @click.option(
     "--backend",
-    type=click.Choice(list(ENGINES)),
+    type=click.Choice(list(BACKENDS)),
     default=None,
     help="What runs the engine.  [default: what build --precision auto chose here, else onnxruntime]",
 )
@@ -153,7 +155,7 @@ def inspect(
         raise click.UsageError("--article is what --store records.")
     settings = InspectorSettings(
         precision=precision,
-        backend=backend or "onnxruntime",
+        backend=backend or REFERENCE_BACKEND,
         trusted_engine=trust_engine,
         input_kind=input_kind,
         fit=fit_of(fit, input_kind),

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edgeleather.engines.engine import ENGINES
+from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND
 from edgeleather.imaging.preprocess import Fit
 from edgeleather.methods.table import METHODS
 
@@ -46,8 +46,8 @@ threads_option = click.option(
 )
 backend_option = click.option(
     "--backend",
-    type=click.Choice(list(ENGINES)),
-    default="onnxruntime",
+    type=click.Choice(list(BACKENDS)),
+    default=REFERENCE_BACKEND,
     show_default=True,
     help="What runs the engine.",
 )

@@ -12,12 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from edgeleather.bundle.manifest import (
-    GRAPH_FILES,
     MANIFEST_FILE,
     ORIGINAL_FOLDER,
     FileRecord,
     Manifest,
-    graph_files,
     manifest_digest,
 )
 from edgeleather.bundle.thresholds import Thresholds
@@ -35,27 +33,6 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
-
-    def graphs(self, precision: str, backend: str = "onnxruntime") -> tuple[str, ...]:
-        """The graph files that a backend may take for a precision, the one to try first in front.
-
-        Raises:
-            EdgeLeatherError: the bundle has none.
-        """
-        wanted = graph_files(precision, backend)
-        found = tuple(name for name in wanted if name in self.manifest.files)
-        if not found:
-            have = ", ".join(sorted(n for n in GRAPH_FILES if n in self.manifest.files))
-            dialect = " --backend tensorrt" if backend != "onnxruntime" and precision == "int8" else ""
-            mend = f"edgeleather calibrate BUNDLE --data DATASET --precision {precision}{dialect}"
-            raise EdgeLeatherError(
-                f"{self.folder}: expected a graph {wanted[0]}, this bundle has {have}. Calibrate it with: {mend}"
-            )
-        return found
-
-    def graph(self, precision: str, backend: str = "onnxruntime") -> str:
-        """The first of `graphs`."""
-        return self.graphs(precision, backend)[0]
 
     @property
     def default_precision(self) -> str:
@@ -85,17 +62,6 @@ def without_original(manifest: Manifest) -> Collection[str]:
 def everything(manifest: Manifest) -> Collection[str]:
     """All files."""
     return manifest.files
-
-
-def for_inspection(precision: str | None, backend: str = "onnxruntime") -> Needs:
-    """What an inspection at a precision reads (None: the bundle's default): its graphs and golden frames."""
-
-    def needs(manifest: Manifest) -> Collection[str]:
-        graphs = graph_files(precision or manifest.default_precision, backend)
-        golden = [name for name in manifest.files if name.startswith("golden/") and name.endswith(".png")]
-        return {*graphs, *(f"golden/{graph}.json" for graph in graphs), *golden} & manifest.files.keys()
-
-    return needs
 
 
 def read_bundle(folder: Path, needs: Needs = without_original) -> Bundle:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgeleather.bundle.thresholds import Thresholds
-from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.preprocess import InputMode
 
 MANIFEST_FILE = "manifest.json"
@@ -24,16 +23,6 @@ GRAPH_FILES = {
     INT8_7BIT_GRAPH: "int8",
     INT8_TENSORRT_GRAPH: "int8",
 }
-# Of each backend and precision the graphs that it may be, the first that gives its recorded answers is taken.
-BACKEND_GRAPHS = {
-    ("onnxruntime", "fp32"): (FP32_GRAPH,),
-    ("onnxruntime", "fp16"): (FP16_GRAPH,),
-    ("onnxruntime", "int8"): (INT8_GRAPH, INT8_7BIT_GRAPH),
-    ("tensorrt", "fp32"): (FP32_GRAPH,),
-    ("tensorrt", "fp16"): (FP16_GRAPH,),
-    ("tensorrt", "int8"): (INT8_TENSORRT_GRAPH,),
-}
-ONNXRUNTIME_GRAPHS = (FP32_GRAPH, FP16_GRAPH, INT8_GRAPH, INT8_7BIT_GRAPH)
 
 
 @dataclass(frozen=True)
@@ -126,20 +115,6 @@ class Manifest:
     images: UsedImages
     calibrations: tuple[Calibration, ...]
     metrics: tuple[HandOverMetrics, ...]
-
-
-def graph_files(precision: str, backend: str = "onnxruntime") -> tuple[str, ...]:
-    """The names of the graph files that a backend may take for a precision.
-
-    Raises:
-        EdgeLeatherError: no such backend or precision.
-    """
-    key = ("tensorrt" if backend == "tensorrt-rtx" else backend, precision)
-    if key not in BACKEND_GRAPHS:
-        raise EdgeLeatherError(
-            f"expected a backend and precision that EdgeLeather has, got {backend!r} and {precision!r}."
-        )
-    return BACKEND_GRAPHS[key]
 
 
 def manifest_digest(data: Mapping[str, Any]) -> str:

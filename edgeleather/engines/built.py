@@ -13,6 +13,9 @@ from typing import Literal
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.manifest import GRAPH_FILES, Manifest
 from edgeleather.engines.engine import Engine, Signature, backend_module, load_engine
+from edgeleather.engines.graphs import graphs_of
+from edgeleather.engines.replay import first_proven, require_golden
+from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
 from edgeleather.machine import cpu_name
@@ -50,10 +53,14 @@ class Choice:
     """
 
     schema: Literal[1]
-    backend: Literal["onnxruntime", "tensorrt", "tensorrt-rtx"]
+    backend: str
     precision: Literal["fp32", "fp16", "int8"]
     median_ms: dict[str, float]
     graphs: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {self.backend!r}")
 
 
 def machine_folder(bundle_folder: Path) -> Path:
@@ -103,6 +110,20 @@ def read_choice(bundle: Bundle) -> Choice | None:
     return choice if choice.graphs == graph_digests(bundle.manifest) else None
 
 
+def wanted_engine(bundle: Bundle, backend: str | None = None, precision: str | None = None) -> tuple[str, str]:
+    """The backend and the precision to inspect with: those that are named, or what `build --precision auto` chose here.
+
+    Where neither is named and nothing was chosen on this machine, it is the bundle's own precision in the reference backend.
+
+    Raises:
+        EdgeLeatherError: the record of the choice is damaged.
+    """
+    choice = None if backend or precision else read_choice(bundle)
+    if choice:
+        return choice.backend, choice.precision
+    return backend or REFERENCE_BACKEND, precision or bundle.default_precision
+
+
 def open_engine(bundle: Bundle, graph: str, precision: str, threads: int | None, backend: str) -> Engine:
     """The engine that was built here of a bundle's graph, or the graph itself where none was.
 
@@ -116,13 +137,43 @@ def open_engine(bundle: Bundle, graph: str, precision: str, threads: int | None,
     return load_engine(backend, file, precision, threads or built.threads, built.signature.graph_sha256)
 
 
+def open_proven(bundle: Bundle, precision: str, threads: int | None, backend: str) -> tuple[Engine, str]:
+    """The engine to inspect with and the graph that it is of, after one golden frame; the next graph where the first fails it.
+
+    A processor without integer dot products saturates where the 8-bit graph counts on it: its golden frame tells, and the
+    7-bit graph is taken.
+
+    Raises:
+        EdgeLeatherError: no such graph, an engine that is damaged, stale or foreign, or none that gives the recorded answer.
+    """
+
+    def opened(graph: str) -> tuple[Engine, str]:
+        return proven(bundle, open_engine(bundle, graph, precision, threads, backend), graph), graph
+
+    return first_proven(graphs_to_open(bundle, precision, backend), opened)
+
+
+def proven(bundle: Bundle, engine: Engine, graph: str) -> Engine:
+    """The engine, after it has given the recorded answer to one golden frame; it is closed where it does not.
+
+    Raises:
+        GoldenError: another answer than the recorded one.
+    """
+    try:
+        require_golden(bundle, engine, graph, frames=1)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
 def graphs_to_open(bundle: Bundle, precision: str, backend: str) -> tuple[str, ...]:
     """The graphs that an inspection may take, in order: that of the engine built here, or all of the precision's.
 
     Raises:
         EdgeLeatherError: the bundle has none, or the engine built here is damaged or stale.
     """
-    graphs = bundle.graphs(precision, backend)
+    graphs = graphs_of(bundle, precision, backend)
     built = read_built(bundle, backend, precision)
     if built is None:
         return graphs
@@ -151,7 +202,7 @@ def read_built(bundle: Bundle, backend: str, precision: str) -> BuiltEngine | No
             f"runs here: take it only from whom you trust, with --trust-engine. {rebuild}"
         )
     refuse_unfit(built, file, backend, rebuild)
-    graphs = {name: bundle.manifest.files[name].sha256 for name in bundle.graphs(precision, backend)}
+    graphs = {name: bundle.manifest.files[name].sha256 for name in graphs_of(bundle, precision, backend)}
     if built.signature.graph_sha256 not in graphs.values():
         expected = " or ".join(_short(digest) for digest in graphs.values())
         got = _short(built.signature.graph_sha256)
@@ -178,7 +229,7 @@ def open_trusted(bundle: Bundle, file: Path, threads: int | None) -> tuple[Engin
         raise EdgeLeatherError(f"{file}: expected the engine that {signature.name} is of, got another. {mend}")
     backend, precision = built.signature.backend, built.signature.precision
     refuse_unfit(built, file, backend, mend)
-    graphs = {bundle.manifest.files[name].sha256: name for name in bundle.graphs(precision, backend)}
+    graphs = {bundle.manifest.files[name].sha256: name for name in graphs_of(bundle, precision, backend)}
     if built.signature.graph_sha256 not in graphs:
         raise EdgeLeatherError(f"{file}: expected an engine of this bundle, got one of another bundle's graph. {mend}")
     engine = load_engine(backend, file, precision, threads or built.threads, built.signature.graph_sha256)

@@ -1,4 +1,4 @@
-"""The backend contract, and the visible table of backends."""
+"""The contract of a backend and of its engines. Which backends there are stands in `table.py`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from edgeleather.arrays import Float32Array, UInt8Array
+from edgeleather.engines.table import BACKENDS, capabilities
 from edgeleather.errors import EdgeLeatherError
 
-ENGINES = {
-    "onnxruntime": "edgeleather.engines.onnxruntime.backend",
-    "tensorrt": "edgeleather.engines.tensorrt.tensorrt",
-    "tensorrt-rtx": "edgeleather.engines.tensorrt.tensorrt_rtx",
-}
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
@@ -57,7 +53,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What a user chooses of a build; a backend refuses what it does not know.
+    """What a user chooses of a build; what a backend does not take is refused (`check_settings`).
 
     `batch` is the least, the usual and the greatest number of images at once (TensorRT's optimisation profile), `targets` are
     compute capabilities to build for (tensorrt-rtx), `threads` are the processor's (None: found by measuring).
@@ -70,7 +66,7 @@ class BuildSettings:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildReport:
     """What a backend's build gives besides the engine file.
 
     `built_for` names the hardware it is bound to, `flags` what it was built with, `driver_floor` the oldest GPU driver, `threads`
@@ -87,10 +83,10 @@ class Built:
 
 
 class Backend(Protocol):
-    """What a module in `ENGINES` has."""
+    """What a module in `table.BACKENDS` has."""
 
     def version(self) -> str:
-        """Of the backend's library.
+        """The version of the backend's library.
 
         Raises:
             MissingPartError: it is not installed.
@@ -102,7 +98,7 @@ class Backend(Protocol):
     def can_run(self) -> str:
         """Why nothing of this backend can run on this machine; empty where it can."""
 
-    def build(self, graph: Path, engine: Path, settings: BuildSettings) -> Built:
+    def build(self, graph: Path, engine: Path, settings: BuildSettings) -> BuildReport:
         """Write the engine of a graph.
 
         Raises:
@@ -119,8 +115,10 @@ def load_engine(
     """Load a graph file in a backend, or an engine file that was built from the graph of SHA-256 `built_from`.
 
     Raises:
-        EdgeLeatherError: no such backend, or it refuses the file.
+        EdgeLeatherError: no such backend, or it refuses the file or the number of threads.
     """
+    if threads and not capabilities(backend).takes_threads:
+        raise EdgeLeatherError(_refusal("--threads", "takes_threads", backend))
     return backend_module(backend).load(file, precision, threads, built_from)
 
 
@@ -130,9 +128,29 @@ def backend_module(backend: str) -> Backend:
     Raises:
         EdgeLeatherError: no such backend.
     """
-    if backend not in ENGINES:
-        raise EdgeLeatherError(f"expected a backend of {', '.join(ENGINES)}, got {backend!r}.")
-    return cast(Backend, importlib.import_module(ENGINES[backend]))
+    return cast(Backend, importlib.import_module(capabilities(backend).module))
+
+
+def check_settings(backend: str, settings: BuildSettings) -> None:
+    """Refuse build settings that a backend does not take.
+
+    Raises:
+        EdgeLeatherError: one is given; the message names the backends that it is for.
+    """
+    can, usual = capabilities(backend), BuildSettings()
+    for option, given, taken in (
+        ("--threads", settings.threads is not None, "takes_threads"),
+        ("--batch", settings.batch != usual.batch, "takes_batch_profile"),
+        ("--workspace-mib", settings.workspace_mib is not None, "takes_workspace"),
+        ("--target", bool(settings.targets), "takes_targets"),
+    ):
+        if given and not getattr(can, taken):
+            raise EdgeLeatherError(_refusal(option, taken, backend))
+
+
+def _refusal(option: str, taken: str, backend: str) -> str:
+    takers = ", ".join(name for name, can in BACKENDS.items() if getattr(can, taken))
+    return f"{option} is for {takers}; {backend} does not take it. Leave it out, or choose another --backend."
 
 
 def check_images(images: UInt8Array, signature: Signature) -> None:

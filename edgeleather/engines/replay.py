@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +15,8 @@ from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.golden import GoldenAnswer, GoldenAnswers, read_answers, read_frame
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
+
+Result = TypeVar("Result")
 
 SCORE_TOLERANCE = 0.02  # of the golden score range
 _SMALL_MAP_HW = (16, 16)
@@ -84,6 +88,20 @@ def require_golden(bundle: Bundle, engine: Engine, graph: str, frames: int | Non
             "machine is the likely cause: run 'edgeleather doctor BUNDLE', and do not inspect with it."
         )
     return result
+
+
+def first_proven(graphs: Sequence[str], attempt: Callable[[str], Result]) -> Result:
+    """What `attempt` gives for the first graph that gives its recorded answers; it raises GoldenError for one that does not.
+
+    Raises:
+        GoldenError: the last one does not either.
+        EdgeLeatherError: what else `attempt` raises, at once.
+    """
+    *earlier, last = graphs
+    for graph in earlier:
+        with contextlib.suppress(GoldenError):
+            return attempt(graph)
+    return attempt(last)
 
 
 def _small(anomaly_map: Float32Array) -> Float32Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.thresholds import Verdict
-from edgeleather.engines.built import graphs_to_open, open_engine, open_trusted
+from edgeleather.engines.built import open_proven, open_trusted, proven
 from edgeleather.engines.engine import Engine
-from edgeleather.engines.replay import GoldenError, require_golden
+from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.events.alarms import AlarmChange
 from edgeleather.imaging.preprocess import Fit, InputMode, prepare
@@ -62,7 +61,7 @@ class InspectorSettings:
     """What a user may choose at inspection; None keeps what the bundle says."""
 
     precision: str | None = None
-    backend: str = "onnxruntime"
+    backend: str = REFERENCE_BACKEND
     trusted_engine: Path | None = None
     input_kind: str | None = None
     fit: Fit | None = None
@@ -165,34 +164,15 @@ class Inspector:
 
 
 def open_proven_engine(bundle: Bundle, settings: InspectorSettings) -> tuple[Engine, str]:
-    """The engine to inspect with and the graph that it is of, after one golden frame; the next graph where the first fails it.
-
-    A processor without integer dot products saturates where the 8-bit graph counts on it: its golden frame tells, and the
-    7-bit graph is taken.
+    """The engine to inspect with and the graph that it is of, after it has given the recorded answer to one golden frame.
 
     Raises:
         EdgeLeatherError: no such graph, an engine that is damaged, stale or foreign, or none that gives the recorded answer.
     """
     if settings.trusted_engine:
         engine, graph = open_trusted(bundle, settings.trusted_engine, settings.threads)
-        return _proven(bundle, engine, graph), graph
-    precision = settings.precision or bundle.default_precision
-    graphs = graphs_to_open(bundle, precision, settings.backend)
-    for graph in graphs[:-1]:
-        with contextlib.suppress(GoldenError):
-            engine = open_engine(bundle, graph, precision, settings.threads, settings.backend)
-            return _proven(bundle, engine, graph), graph
-    engine = open_engine(bundle, graphs[-1], precision, settings.threads, settings.backend)
-    return _proven(bundle, engine, graphs[-1]), graphs[-1]
-
-
-def _proven(bundle: Bundle, engine: Engine, graph: str) -> Engine:
-    try:
-        require_golden(bundle, engine, graph, frames=1)
-    except BaseException:
-        engine.close()
-        raise
-    return engine
+        return proven(bundle, engine, graph), graph
+    return open_proven(bundle, settings.precision or bundle.default_precision, settings.threads, settings.backend)
 
 
 def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from edgeleather.engines.engine import ENGINES
+from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.events.alarms import AlarmRules
 from edgeleather.events.journal import Journal, StoreSettings
@@ -112,8 +112,8 @@ class Station:
             value = getattr(self, key)
             if value is not None and (not value.strip() or not value.isprintable() or len(value) > 1000):
                 raise ValueError(f"{key}: expected a line of text, got {value[:60]!r}")
-        if self.backend is not None and self.backend not in ENGINES:
-            raise ValueError(f"backend: expected one of {', '.join(ENGINES)}, got {self.backend!r}")
+        if self.backend is not None and self.backend not in BACKENDS:
+            raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {self.backend!r}")
         if self.threads is not None and not 1 <= self.threads <= 256:
             raise ValueError(f"threads: expected 1 to 256, got {self.threads}")
         if self.false_alarm_rate is not None and not 0 < self.false_alarm_rate < 1:
@@ -256,7 +256,7 @@ def inspector_settings(station: Station) -> InspectorSettings:
     """What a station says about inspection."""
     return InspectorSettings(
         precision=station.precision,
-        backend=station.backend or "onnxruntime",
+        backend=station.backend or REFERENCE_BACKEND,
         input_kind=station.input.mode,
         fit=station.input.fit,
         white_level=station.input.white_level,

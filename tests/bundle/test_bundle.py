@@ -155,8 +155,3 @@ def test_only_a_bundle_is_replaced_and_only_when_asked(bundle_copy, bundle, tmp_
     (tmp_path / "photos" / "a.png").write_bytes(b"x")
     with pytest.raises(EdgeLeatherError, match="no bundle"):
         check_bundle_target(tmp_path / "photos", overwrite=True)
-
-
-def test_a_graph_that_is_not_there_is_named(bundle):
-    with pytest.raises(EdgeLeatherError, match=r"expected a graph fp16\.onnx, this bundle has fp32\.onnx, int8"):
-        bundle.graph("fp16")

@@ -8,7 +8,7 @@ onnx = pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from edgeleather.calibration.fp16 import element_types, to_fp16  # noqa: E402
-from edgeleather.engines.onnxruntime.backend import open_session  # noqa: E402
+from edgeleather.engines.onnxruntime.session import open_session  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 from edgeleather.calibration.qdq import ONNXRUNTIME, ONNXRUNTIME_7BIT, TENSORRT, quantised_convolution, to_int8  # noqa: E402
 from edgeleather.calibration.quantised_layers import NETWORKS_KEY, pixel_layers, quantised_layers  # noqa: E402
 from edgeleather.calibration.ranges import RangeCollector, TensorRange  # noqa: E402
-from edgeleather.engines.onnxruntime.backend import open_session  # noqa: E402
+from edgeleather.engines.onnxruntime.session import open_session  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.onnx_graph import to_onnx  # noqa: E402
 from edgeleather.methods.method import build_method, method_class  # noqa: E402

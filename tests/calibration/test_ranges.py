@@ -12,7 +12,7 @@ from hypothesis import strategies as st  # noqa: E402
 
 from edgeleather.calibration.quantised_layers import quantised_layers  # noqa: E402
 from edgeleather.calibration.ranges import RangeCollector, _Histogram  # noqa: E402
-from edgeleather.engines.onnxruntime.backend import open_session  # noqa: E402
+from edgeleather.engines.onnxruntime.session import open_session  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 
 

@@ -333,7 +333,7 @@ def test_doctor_says_of_every_backend_what_is_missing(bundle):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["build", "{bundle}", "--backend", "onnxruntime", "--target", "8.6"], 1, "are for TensorRT"),
+        (["build", "{bundle}", "--backend", "onnxruntime", "--target", "8.6"], 1, "--target is for tensorrt-rtx"),
         (["build", "{bundle}", "--batch", "1", "2"], 2, "--batch"),
         (["build", "{bundle}", "--precision", "fp16"], 1, "edgeleather calibrate BUNDLE --data DATASET --precision fp16"),
         (["build", "{absent}"], 1, "expected a bundle folder"),

@@ -12,6 +12,7 @@ from edgeleather.bundle.bundle import read_bundle
 from edgeleather.engines import built
 from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, signature_file
 from edgeleather.engines.engine import BuildSettings
+from edgeleather.engines.graphs import graphs_of
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.building import build_engine
 from tests.tiny import spoil_answers
@@ -37,7 +38,7 @@ def test_a_built_engine_answers_as_its_graph_and_names_it(bundle_copy, precision
     assert {path.name for path in file.parent.iterdir()} == names  # nothing of the first one is left
     with closing(opened(read_bundle(bundle_copy), precision)) as engine:
         got = engine.infer(IMAGES)
-        graph = bundle.manifest.files[bundle.graph(precision)]
+        graph = bundle.manifest.files[graphs_of(bundle, precision)[0]]
         assert engine.signature.graph_sha256 == graph.sha256 and engine.signature.device.startswith("cpu, 1 threads")
     assert np.abs(got.maps - expected.maps).max() < 1e-3 * np.ptp(expected.maps)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import threading
 from contextlib import closing
 
 import numpy as np
@@ -20,6 +22,7 @@ from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_b
 from edgeleather.calibration.guard import Budget  # noqa: E402
 from edgeleather.engines.built import graphs_to_open, open_engine, open_trusted, signature_file  # noqa: E402
 from edgeleather.engines.engine import BuildSettings, backend_module, load_engine  # noqa: E402
+from edgeleather.engines.graphs import graphs_of  # noqa: E402
 from edgeleather.engines.tensorrt.backend import TensorRtBackend  # noqa: E402
 from edgeleather.engines.tensorrt.library import TENSORRT_RTX  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
@@ -51,7 +54,7 @@ def test_an_engine_is_built_with_its_signature(calibrated, precision):
         and record.flags["batch min, opt, max"] == "1, 2, 4"
         and record.signature.image_size_hw == (64, 64)
     )
-    graph = read_bundle(calibrated).graph(precision, "tensorrt-rtx")
+    (graph,) = graphs_of(read_bundle(calibrated), precision, "tensorrt-rtx")
     assert record.signature.graph_sha256 == read_bundle(calibrated).manifest.files[graph].sha256
     assert record.driver_floor == "580 (CUDA 13)" and record.flags["workspace MiB"] == "256"
     if not backend_module("tensorrt-rtx").can_run():
@@ -73,7 +76,7 @@ def test_a_build_for_other_gpus_names_them(calibrated):
     ("settings", "message"),
     [
         (BuildSettings(batch=(4, 2, 8)), "expected a batch of least <= usual <= most"),
-        (BuildSettings(threads=2), "--threads is for backends of the processor"),
+        (BuildSettings(threads=2), "--threads is for onnxruntime; tensorrt-rtx does not take it"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_and_leave_nothing(bundle_copy, settings, message):
@@ -83,7 +86,7 @@ def test_settings_that_make_no_sense_are_refused_and_leave_nothing(bundle_copy, 
 
 
 def test_onnx_runtime_refuses_what_is_for_gpus(bundle_copy):
-    with pytest.raises(EdgeLeatherError, match="are for TensorRT"):
+    with pytest.raises(EdgeLeatherError, match="--target is for tensorrt-rtx; onnxruntime does not take it"):
         build_engine(bundle_copy, "onnxruntime", "fp32", BuildSettings(targets=("8.6",)))
 
 
@@ -108,7 +111,9 @@ def test_an_interrupted_build_leaves_nothing(calibrated, tmp_path, monkeypatch):
         real(self, graph, engine, settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgeleather.engines.tensorrt_rtx.build", interrupted.__get__(TensorRtBackend(TENSORRT_RTX)))
+    monkeypatch.setattr(
+        "edgeleather.engines.tensorrt.tensorrt_rtx.build", interrupted.__get__(TensorRtBackend(TENSORRT_RTX))
+    )
     with pytest.raises(KeyboardInterrupt):
         build_engine(folder, "tensorrt-rtx", "fp32", BuildSettings())
     assert not [path for path in (folder / "engines").rglob("*") if path.is_file()]
@@ -187,23 +192,18 @@ def test_memory_is_flat_over_10_000_frames_and_100_starts(calibrated, dataset_fo
         assert abs(free_bytes - driver.mem_get_info()[0]) < 64 << 20
 
 
-def test_an_interruption_during_a_build_is_not_lost():
-    """SIGINT while the library builds: its next step says no, and KeyboardInterrupt comes when it has ended."""
-    import signal
-
-    import tensorrt_rtx as trt
-
-    from edgeleather.engines.tensorrt.building import _progress
-
-    class Config:
-        progress_monitor = None
-
-    config, before = Config(), signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), _progress(trt, config, "building"):
-        assert config.progress_monitor.step_complete("phase", 0)
-        signal.raise_signal(signal.SIGINT)
-        assert not config.progress_monitor.step_complete("phase", 1)
+def test_an_interruption_during_a_build_is_not_lost(calibrated, tmp_path):
+    """SIGINT while the library builds: its next step says no, KeyboardInterrupt comes, and nothing half-made stays."""
+    folder = shutil.copytree(calibrated, tmp_path / "bundle", ignore=shutil.ignore_patterns("engines"))
+    before = signal.getsignal(signal.SIGINT)
+    timer = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
+    with pytest.raises(KeyboardInterrupt):
+        timer.start()
+        while True:  # however fast this machine builds
+            build_engine(folder, "tensorrt-rtx", "int8", BuildSettings())
+    timer.join()
     assert signal.getsignal(signal.SIGINT) is before
+    assert not list((folder / "engines").rglob("*.partial"))
 
 
 def test_a_trusted_engine_is_checked_like_any_other(bundle_copy, tmp_path):

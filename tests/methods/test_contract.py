@@ -21,6 +21,7 @@ from edgeleather.dataset.defects import paste_defect  # noqa: E402
 from edgeleather.dataset.reading import read_dataset  # noqa: E402
 from edgeleather.dataset.splitting import split_good  # noqa: E402
 from edgeleather.engines.engine import BuildSettings, load_engine  # noqa: E402
+from edgeleather.engines.graphs import graphs_of  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.export.building import build_engine  # noqa: E402
 from edgeleather.export.bundling import export_run  # noqa: E402
@@ -174,7 +175,7 @@ def test_tensorrt_rtx_builds_an_engine_of_every_precision(bundle_folder, dataset
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_score_does_not_depend_on_the_batch(bundle_folder, images, precision):
     bundle = read_bundle(bundle_folder)
-    with closing(load_engine("onnxruntime", bundle_folder / bundle.graph(precision), precision)) as engine:
+    with closing(load_engine("onnxruntime", bundle_folder / graphs_of(bundle, precision)[0], precision)) as engine:
         extremes = np.stack([np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)])
         alone = engine.infer(images[0][:1]).scores[0]
         among = engine.infer(np.concatenate([images[0][:1], images[1], extremes])).scores[0]
@@ -185,7 +186,7 @@ def test_a_score_does_not_depend_on_the_batch(bundle_folder, images, precision):
 def test_a_pasted_defect_raises_the_score_where_it_is(bundle_folder, images, precision):
     good, defective, masks = images
     bundle = read_bundle(bundle_folder)
-    with closing(load_engine("onnxruntime", bundle_folder / bundle.graph(precision), precision)) as engine:
+    with closing(load_engine("onnxruntime", bundle_folder / graphs_of(bundle, precision)[0], precision)) as engine:
         before, after = engine.infer(good), engine.infer(defective)
     assert (after.scores > before.scores).mean() >= 0.75
     raised = after.maps - before.maps

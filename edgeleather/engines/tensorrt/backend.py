@@ -1,11 +1,11 @@
-"""What `ENGINES` asks of a backend's module, once for both TensorRT libraries."""
+"""What `engine.Backend` asks of a module, once for both TensorRT libraries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeleather.engines.engine import BuildSettings, Built
+from edgeleather.engines.engine import BuildReport, BuildSettings
 from edgeleather.engines.tensorrt.building import build_plan
 from edgeleather.engines.tensorrt.library import Library, compute_capability, cuda_driver, imported
 from edgeleather.engines.tensorrt.running import TensorRtEngine
@@ -41,7 +41,7 @@ class TensorRtBackend:
         is_later = wanted.endswith(_LATER) and _number(here) >= _number(wanted.removesuffix(_LATER))
         return "" if is_later or here in wanted.split(", ") else f"this GPU has compute capability {here}"
 
-    def build(self, graph: Path, engine: Path, settings: BuildSettings) -> Built:
+    def build(self, graph: Path, engine: Path, settings: BuildSettings) -> BuildReport:
         return build_plan(self.library, graph, engine, settings)
 
     def load(self, file: Path, precision: str, threads: int | None, built_from: str | None) -> TensorRtEngine:
@@ -49,10 +49,6 @@ class TensorRtBackend:
             raise EdgeLeatherError(
                 f"{file.name}: {self.library.backend} runs engines, not graphs. Build one with: edgeleather build BUNDLE "
                 f"--backend {self.library.backend} --precision {precision}"
-            )
-        if threads:
-            raise EdgeLeatherError(
-                f"--threads is for backends of the processor; {self.library.backend} runs on the GPU."
             )
         return TensorRtEngine(self.library, file, precision, built_from)
 

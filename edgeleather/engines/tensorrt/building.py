@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgeleather.engines.engine import BuildSettings, Built
+from edgeleather.engines.engine import BuildReport, BuildSettings
+from edgeleather.engines.tensorrt.interruption import run_interruptibly
 from edgeleather.engines.tensorrt.library import (
     Library,
     collecting_logger,
@@ -25,7 +25,7 @@ _DEFAULT_WORKSPACE_MIB = 1024
 _TIMING_CACHE = "tensorrt-timing.cache"
 
 
-def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSettings) -> Built:
+def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSettings) -> BuildReport:
     """Write the plan of a graph, with one optimisation profile for `settings.batch`.
 
     TensorRT for RTX needs no GPU for it; TensorRT times its kernels on the one that is here and keeps the times beside the
@@ -34,33 +34,21 @@ def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSetti
     Raises:
         EdgeLeatherError: the library is missing, it refuses the graph or the settings, or the file cannot be written.
     """
-    if settings.threads:
-        raise EdgeLeatherError(f"--threads is for backends of the processor; {library.backend} runs on the GPU.")
-    if settings.targets and not library.is_rtx:
-        raise EdgeLeatherError(
-            "--target is for tensorrt-rtx; an engine of tensorrt is for the GPU that it is built on."
-        )
     trt = imported(library)
     if not library.is_rtx:
         cuda_driver()
     logger = collecting_logger(trt)
-    try:
-        builder = trt.Builder(logger)
-    except (TypeError, RuntimeError) as error:  # what the bindings make of a failure inside the library
-        raise _refusal(library, f"its bindings say: {error}", logger) from error
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    _parse(library, trt, network, logger, graph)
+    builder, network = _parsed(library, trt, logger, graph)
+    workspace_mib = settings.workspace_mib or _DEFAULT_WORKSPACE_MIB
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    workspace_mib = settings.workspace_mib or _DEFAULT_WORKSPACE_MIB
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     config.add_optimization_profile(_profile(builder, network, settings.batch))
     built_for = _set_targets(library, trt, config, settings.targets)
     # The engine is written into a folder of its own; beside that folder the cache is found by the next build.
     cache_file = engine.parent.parent / _TIMING_CACHE
     cache = None if library.is_rtx else _timing_cache(config, cache_file)
-    with _progress(trt, config, f"building for {library.backend}"):
-        plan = _plan(library, builder, network, config, logger)
+    plan = run_interruptibly(lambda end: _plan(library, trt, logger, (builder, network, config), end))
     if plan is None:
         raise _refusal(library, f"it builds no engine of {graph.name}", logger)
     write_atomically(engine, bytes(plan))
@@ -68,7 +56,7 @@ def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSetti
         write_atomically(cache_file, bytes(cache.serialize()))
     layers = _layers(trt, logger, plan)
     note = f"no layer report: {library.backend}'s inspector reads an engine only where its GPU is"
-    return Built(
+    return BuildReport(
         built_for=built_for,
         driver_floor=driver_floor(library),
         layers=layers,
@@ -82,18 +70,28 @@ def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSetti
     )
 
 
-def _plan(library: Library, builder: Any, network: Any, config: Any, logger: Any) -> Any:
+def _parsed(library: Library, trt: Any, logger: Any, graph: Path) -> tuple[Any, Any]:
+    """A builder and its network, strongly typed, of a graph."""
     try:
-        return builder.build_serialized_network(network, config)
-    except (TypeError, RuntimeError) as error:
+        builder = trt.Builder(logger)
+    except (TypeError, RuntimeError) as error:  # what the bindings make of a failure inside the library
         raise _refusal(library, f"its bindings say: {error}", logger) from error
-
-
-def _parse(library: Library, trt: Any, network: Any, logger: Any, graph: Path) -> None:
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(graph.read_bytes()):
         reasons = [" ".join(parser.get_error(index).desc().split()) for index in range(parser.num_errors)]
         raise _refusal(library, f"its parser refuses {graph.name}: {'; '.join(reasons)}", logger)
+    return builder, network
+
+
+def _plan(library: Library, trt: Any, logger: Any, made: tuple[Any, Any, Any], end: threading.Event) -> Any:
+    """The serialised engine of a builder, its network and its configuration; None where the library makes none."""
+    builder, network, config = made
+    try:
+        with _progress(trt, config, f"building for {library.backend}", end):
+            return builder.build_serialized_network(network, config)
+    except (TypeError, RuntimeError) as error:
+        raise _refusal(library, f"its bindings say: {error}", logger) from error
 
 
 def _profile(builder: Any, network: Any, batch: tuple[int, int, int]) -> Any:
@@ -153,8 +151,8 @@ def _layers(trt: Any, logger: Any, plan: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def _progress(trt: Any, config: Any, label: str) -> Iterator[None]:
-    """A bar over the builder's steps; an interruption ends the build at its next step."""
+def _progress(trt: Any, config: Any, label: str, end: threading.Event) -> Iterator[None]:
+    """A bar over the builder's steps; once `end` is set, the build ends at its next step."""
     from tqdm import tqdm
 
     bar = tqdm(desc=label, disable=None, leave=False, dynamic_ncols=True)
@@ -171,32 +169,15 @@ def _progress(trt: Any, config: Any, label: str) -> Iterator[None]:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             bar.update()
-            return not interrupted.is_set()
+            return not end.is_set()
 
     monitor = Monitor()
     config.progress_monitor = monitor
     try:
-        with _noted_interruption() as interrupted:
-            yield
-        if interrupted.is_set():
-            raise KeyboardInterrupt
+        yield
     finally:
         config.progress_monitor = None
         bar.close()
-
-
-@contextlib.contextmanager
-def _noted_interruption() -> Iterator[threading.Event]:
-    """SIGINT sets the event: raised as an exception inside one of the library's callbacks it would be lost."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
 
 
 def _refusal(library: Library, what: str, logger: Any) -> EdgeLeatherError:

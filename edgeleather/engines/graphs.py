@@ -1,0 +1,52 @@
+"""Which of a bundle's graphs a backend takes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from edgeleather.bundle.bundle import Bundle, Needs
+from edgeleather.bundle.golden import GOLDEN_FOLDER, answers_file
+from edgeleather.bundle.manifest import GRAPH_FILES, Manifest
+from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
+from edgeleather.errors import EdgeLeatherError
+
+
+def graph_files(backend: str, precision: str) -> tuple[str, ...]:
+    """The names of the graph files that a backend may take for a precision, the one to try first in front.
+
+    Raises:
+        EdgeLeatherError: no such backend, or it has no such precision.
+    """
+    graphs = capabilities(backend).graphs
+    if precision not in graphs:
+        raise EdgeLeatherError(f"expected a precision of {', '.join(graphs)} for {backend}, got {precision!r}.")
+    return graphs[precision]
+
+
+def graphs_of(bundle: Bundle, precision: str, backend: str = REFERENCE_BACKEND) -> tuple[str, ...]:
+    """The graphs that a bundle has of those that a backend may take for a precision, the one to try first in front.
+
+    Raises:
+        EdgeLeatherError: the bundle has none; the message names the command that makes one.
+    """
+    wanted = graph_files(backend, precision)
+    found = tuple(name for name in wanted if name in bundle.manifest.files)
+    if not found:
+        have = ", ".join(sorted(name for name in GRAPH_FILES if name in bundle.manifest.files))
+        dialect = "" if wanted == graph_files(REFERENCE_BACKEND, precision) else f" --backend {backend}"
+        mend = f"edgeleather calibrate BUNDLE --data DATASET --precision {precision}{dialect}"
+        raise EdgeLeatherError(
+            f"{bundle.folder}: expected a graph {wanted[0]}, this bundle has {have}. Calibrate it with: {mend}"
+        )
+    return found
+
+
+def for_inspection(precision: str | None, backend: str = REFERENCE_BACKEND) -> Needs:
+    """The files that an inspection at a precision reads (None: the bundle's default): its graphs and golden frames."""
+
+    def needs(manifest: Manifest) -> Collection[str]:
+        graphs = graph_files(backend, precision or manifest.default_precision)
+        frames = [name for name in manifest.files if name.startswith(f"{GOLDEN_FOLDER}/") and name.endswith(".png")]
+        return {*graphs, *(answers_file(graph) for graph in graphs), *frames} & manifest.files.keys()
+
+    return needs

@@ -1,0 +1,43 @@
+"""A session of ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgeleather.errors import EdgeLeatherError
+
+# Since 1.29 ONNX Runtime reports every session to its maker unless this is set before it is loaded, and keeps a database of
+# reports in the home folder: no business of an inspection station.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
+
+
+def version() -> str:
+    """The version of ONNX Runtime."""
+    return str(ort.__version__)
+
+
+def open_session(
+    content: bytes, name: str, threads: int, saved_as: Path | None = None, is_optimised: bool = False
+) -> ort.InferenceSession:
+    """A session on the CPU for a graph's bytes; `name` is for the message, `saved_as` keeps the optimised graph.
+
+    Raises:
+        EdgeLeatherError: ONNX Runtime refuses the graph.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # its failures come as exceptions, which are reported once
+    if is_optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if saved_as is not None:
+        options.optimized_model_filepath = str(saved_as)
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        if saved_as is not None and "erializ" in reason:
+            raise EdgeLeatherError(f"cannot write the engine of {name} to {saved_as.parent}: {reason}") from error
+        raise EdgeLeatherError(f"{name}: expected an ONNX graph, but ONNX Runtime says: {reason}") from error

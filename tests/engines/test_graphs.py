@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeleather.engines.graphs import graph_files, graphs_of
+from edgeleather.errors import EdgeLeatherError
+
+
+def test_a_graph_that_is_not_there_is_named(bundle):
+    with pytest.raises(EdgeLeatherError, match=r"expected a graph fp16\.onnx, this bundle has fp32\.onnx, int8"):
+        graphs_of(bundle, "fp16")
+
+
+def test_a_dialect_that_is_not_there_names_the_command_that_makes_it(bundle):
+    with pytest.raises(EdgeLeatherError, match=r"int8-tensorrt\.onnx.* --precision int8 --backend tensorrt-rtx"):
+        graphs_of(bundle, "int8", "tensorrt-rtx")
+
+
+def test_an_unknown_backend_or_precision_is_refused():
+    with pytest.raises(EdgeLeatherError, match="expected a backend of onnxruntime"):
+        graph_files("abacus", "fp32")
+    with pytest.raises(EdgeLeatherError, match="expected a precision of fp32, fp16, int8 for tensorrt, got 'int4'"):
+        graph_files("tensorrt", "int4")
