@@ -44,7 +44,7 @@ class TorchEngine:
             backend=ORIGINAL,
             precision="fp32",
             device=f"cpu, {torch.get_num_threads()} threads, {str(faster).removeprefix('torch.')}",
-            versions={"torch": torch.__version__},
+            versions={ORIGINAL: torch.__version__},
             graph_sha256=bundle.manifest.files[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"].sha256,
             image_size_hw=(height, width),
             batch_range=(1, None),

@@ -1,1 +1,1 @@
-"""Activation ranges, INT8 Q/DQ, FP16 and their guards. No precision but fp32 is built yet, so this package is empty."""
+"""From an fp32 graph to INT8 and FP16 graphs: activation ranges, Q/DQ, what each precision costs, and the guard."""

@@ -1,52 +1,32 @@
-"""A bundle gets a graph of another precision, with everything that belongs to a graph file, measured anew on it."""
+"""A bundle gets graphs of another precision: what is asked for, in the order in which it is done, and what came of it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 
-from edgeleather.arrays import UInt8Array
-from edgeleather.bundle.bundle import Bundle, read_bundle, update_bundle, without_original
-from edgeleather.bundle.golden import answers_file, read_golden
-from edgeleather.bundle.manifest import (
-    FP16_GRAPH,
-    FP32_GRAPH,
-    GRAPH_FILES,
-    INT8_7BIT_GRAPH,
-    INT8_GRAPH,
-    INT8_TENSORRT_GRAPH,
-    Calibration,
-    Manifest,
-)
-from edgeleather.calibration.comparison import Comparison, opened
+from edgeleather.bundle.bundle import Bundle, read_bundle, without_original
+from edgeleather.bundle.golden import answers_file
+from edgeleather.bundle.manifest import FP16_GRAPH, FP32_GRAPH, GRAPH_FILES, INT8_GRAPH, Calibration, Cost, Manifest
+from edgeleather.calibration.comparison import CandidateGraph, Comparison
 from edgeleather.calibration.float32_nodes import find_float32_nodes
-from edgeleather.calibration.fp16 import to_fp16
-from edgeleather.calibration.guard import DEFAULT_BUDGET, Budget, BudgetError, Guarded, hold
-from edgeleather.calibration.pictures import Pictures, find_pictures, taking_turns
-from edgeleather.calibration.qdq import ONNXRUNTIME, ONNXRUNTIME_7BIT, TENSORRT, Dialect, to_int8
-from edgeleather.calibration.quantised_layers import layer_names, pixel_layers, quantised_layers
-from edgeleather.calibration.range_rules import RANGE_RULES
-from edgeleather.calibration.ranges import RANGES_FILE, RangeCollector, Ranges, RangeSet, TensorRange, pixel_ranges
-from edgeleather.calibration.sensitivity import LayerError, rank_layers
+from edgeleather.calibration.guard import DEFAULT_BUDGET, Budget, BudgetError, GuardedGraph, hold
+from edgeleather.calibration.new_graphs import NewGraph, add_graphs, measure_belongings
+from edgeleather.calibration.pictures import Pictures, find_pictures
+from edgeleather.calibration.qdq import DIALECTS
+from edgeleather.calibration.quantised_layers import layer_names, quantised_layers
+from edgeleather.calibration.quantiser import Quantiser, half_graph
+from edgeleather.calibration.range_choice import RangeChoice, bundle_ranges, calibration_pictures, choose_ranges
+from edgeleather.calibration.ranges import RANGES_FILE, Ranges
+from edgeleather.calibration.sensitivity import LayerError, LayerRanking
 from edgeleather.calibration.speed import median_ms
-from edgeleather.dataset.defects import DEFECTS, paste_defect
-from edgeleather.dataset.reading import Dataset, Sample
-from edgeleather.engines.replay import record_answers
-from edgeleather.errors import EdgeLeatherError
-from edgeleather.files import sha256_of_file
-from edgeleather.imaging.preprocess import prepare
-from edgeleather.inspection.scoring import find_thresholds, hand_over_metrics
-from edgeleather.progress import track
-from edgeleather.records import read_record, to_json
+from edgeleather.dataset.reading import Sample
+from edgeleather.engines.graphs import graph_files
+from edgeleather.engines.table import REFERENCE_BACKEND
 
 DEFAULT_IMAGES = 100
-BY_MAP_ERROR = "by-map-error"
-_CHOSEN_ON = 12  # frames, for the choice of images and of range rules
 
 
 @dataclass(frozen=True)
@@ -58,15 +38,25 @@ class CalibrationSettings:
     """
 
     precision: str = "int8"
-    backend: str = "onnxruntime"
+    backend: str = REFERENCE_BACKEND
     images: int = DEFAULT_IMAGES
     range_rule: str = "minmax"
     budget: Budget = DEFAULT_BUDGET
     rank: bool = False
 
+    @property
+    def makes_int8(self) -> bool:
+        """Whether INT8 graphs are asked for."""
+        return self.precision in ("int8", "auto")
+
+    @property
+    def makes_fp16(self) -> bool:
+        """Whether an FP16 graph is asked for."""
+        return self.precision in ("fp16", "auto")
+
 
 @dataclass(frozen=True)
-class Calibrated:
+class CalibrationResult:
     """What a calibration came to: the bundle, the records of its new graphs, the layers' ranking where one was made.
 
     `refused` says what was left out, and why.
@@ -78,49 +68,29 @@ class Calibrated:
     refused: tuple[str, ...] = ()
 
 
-@dataclass
-class _Job:
-    """The bundle in hand and what is asked of it more than once."""
+@dataclass(frozen=True)
+class _Material:
+    """What every step works on: the bundle, its pictures, its fp32 graph, and the answers that others are compared with."""
 
     bundle: Bundle
     pictures: Pictures
-    settings: CalibrationSettings
+    chosen: list[tuple[str, Sample]]  # the pictures to calibrate on, with their digests
+    fp32: CandidateGraph
     model: onnx.ModelProto
     comparison: Comparison
-    ranking: tuple[LayerError, ...] = ()
-    float32_nodes: tuple[str, ...] | None = None
-    refused: list[str] = field(default_factory=list)
-
-    @property
-    def is_tensorrt(self) -> bool:
-        return self.settings.backend != "onnxruntime"
-
-    def quantised(
-        self, tensors: Mapping[str, TensorRange], float_layers: Collection[str] = (), dialect: Dialect | None = None
-    ) -> bytes:
-        """The INT8 graph in the backend's dialect, or another."""
-        if self.is_tensorrt:
-            kept = {*float_layers, *pixel_layers(self.model)}
-            return self.half(to_int8(self.model, tensors, TENSORRT, kept))
-        return _checked(to_int8(self.model, tensors, dialect or ONNXRUNTIME, float_layers))
-
-    def half(self, model: onnx.ModelProto) -> bytes:
-        """A graph in FP16 but for the nodes that lose too much there."""
-        if self.float32_nodes is None:
-            self.float32_nodes = find_float32_nodes(self.model, self.comparison)
-        return _checked(to_fp16(model, self.float32_nodes))
 
 
 @dataclass(frozen=True)
-class _Made:
-    """A new graph file and its record."""
+class _NewGraphs:
+    """Graphs that hold the budget, with what was measured on the way and what was left out."""
 
-    name: str
-    graph: bytes
-    record: Calibration
+    graphs: tuple[NewGraph, ...] = ()
+    ranges: Ranges | None = None
+    ranking: tuple[LayerError, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
-def calibrate_bundle(folder: Path, data: Path, settings: CalibrationSettings | None = None) -> Calibrated:
+def calibrate_bundle(folder: Path, data: Path, settings: CalibrationSettings | None = None) -> CalibrationResult:
     """Add graphs of a precision to a bundle, each with thresholds, golden answers and metrics of its own.
 
     Ranges come from the training part of the good pictures (at most `images` model images, and the same with synthetic
@@ -135,31 +105,20 @@ def calibrate_bundle(folder: Path, data: Path, settings: CalibrationSettings | N
     rewritten = _rewritten(settings)
     bundle = read_bundle(folder, lambda manifest: [n for n in without_original(manifest) if n not in rewritten])
     pictures = find_pictures(data)
-    fp32 = (folder / FP32_GRAPH).read_bytes()
     # Before anything is computed: pictures that cannot calibrate are told at once.
-    chosen = _calibration_pictures(bundle, pictures, settings.images)
-    job = _Job(bundle, pictures, settings, onnx.load_from_string(fp32), Comparison(bundle, pictures, fp32))
-    ranges: Ranges | None = None
-    made: list[_Made] = []
-    if settings.precision in ("int8", "auto"):
-        ranges = _ranges(job, chosen)
-        try:
-            made += _int8_graphs(job, ranges)
-        except BudgetError as error:
-            if settings.precision == "int8":
-                raise BudgetError(str(error), job.ranking) from error
-            job.refused.append(str(error))
-    if settings.precision in ("fp16", "auto"):
-        try:
-            made.append(_fp16_graph(job))
-        except BudgetError as error:
-            if settings.precision == "fp16":
-                raise
-            job.refused.append(str(error))
-    changed = _written(job, made, ranges, fp32)
-    names = {one.name for one in made}
+    chosen = calibration_pictures(bundle, pictures, settings.images)
+    fp32 = CandidateGraph((folder / FP32_GRAPH).read_bytes())
+    model = onnx.load_from_string(fp32.content)
+    material = _Material(bundle, pictures, chosen, fp32, model, Comparison(bundle, pictures, fp32))
+    int8 = _int8_graphs(material, settings) if settings.makes_int8 else _NewGraphs()
+    fp16 = _fp16_graphs(material, settings) if settings.makes_fp16 else _NewGraphs()
+    graphs, refused = (*int8.graphs, *fp16.graphs), (*int8.refused, *fp16.refused)
+    if not graphs and settings.precision != "auto":
+        return CalibrationResult(bundle, (), int8.ranking, refused)
+    changed = _added(material, graphs, int8.ranges, settings)
+    names = {new.name for new in graphs}
     records = tuple(record for record in changed.manifest.calibrations if record.graph in names)
-    return Calibrated(changed, records, job.ranking, tuple(job.refused))
+    return CalibrationResult(changed, records, int8.ranking, refused)
 
 
 def lost_at_hand_over(manifest: Manifest, graph: str) -> dict[str, float]:
@@ -174,65 +133,86 @@ def lost_at_hand_over(manifest: Manifest, graph: str) -> dict[str, float]:
 
 def _rewritten(settings: CalibrationSettings) -> set[str]:
     """The files that a calibration writes anew."""
-    int8 = (INT8_GRAPH, INT8_7BIT_GRAPH) if settings.backend == "onnxruntime" else (INT8_TENSORRT_GRAPH,)
-    graphs = {"int8": int8, "fp16": (FP16_GRAPH,), "auto": (*int8, FP16_GRAPH)}[settings.precision]
-    ranges = () if settings.precision == "fp16" else (RANGES_FILE,)
+    graphs = graph_files(settings.backend, "int8") if settings.makes_int8 else ()
+    graphs = (*graphs, FP16_GRAPH) if settings.makes_fp16 else graphs
+    ranges = (RANGES_FILE,) if settings.makes_int8 else ()
     return {*ranges, *graphs, *(answers_file(graph) for graph in graphs)}
 
 
-def _int8_graphs(job: _Job, ranges: Ranges) -> list[_Made]:
-    """The graph of the backend's dialect; for ONNX Runtime also the one for processors without integer dot products."""
-    taken, errors, tensors = _tensor_ranges(job, ranges)
-    layers = quantised_layers(job.model).layers
-    always_float = pixel_layers(job.model) if job.is_tensorrt else ()
-    names = layer_names(job.model)
+def _int8_graphs(material: _Material, settings: CalibrationSettings) -> _NewGraphs:
+    """The INT8 graphs that the backend takes. The first has to hold the budget; one for other processors may be left out.
 
-    def quantise(float_layers: Collection[str]) -> bytes:
-        return job.quantised(tensors, float_layers)
+    Under precision auto the first may be refused too.
 
-    def ranking() -> tuple[LayerError, ...]:
-        choosable = {layer: names[layer] for layer in layers if layer not in always_float}
-        job.ranking = job.ranking or rank_layers(choosable, quantise, job.comparison)
-        return job.ranking
-
-    if job.settings.rank:
-        ranking()
-    guarded = hold(job.settings.budget, ranking, quantise, job.comparison)
-
-    def record(name: str, one: Guarded) -> _Made:
-        calibration = Calibration(
-            graph=name,
-            images=taken.images,
-            images_show=taken.shows,
-            map_errors=errors,
-            range_rule=job.settings.range_rule,
-            layers=len(layers),
-            float_layers=tuple(names[layer] for layer in (*always_float, *one.raised)),
-            float32_nodes=job.float32_nodes or (),
-            cost=one.cost,
-        )
-        return _Made(name, one.graph, calibration)
-
-    if job.is_tensorrt:
-        return [record(INT8_TENSORRT_GRAPH, guarded)]
-
-    def reduce(float_layers: Collection[str]) -> bytes:
-        return job.quantised(tensors, float_layers, ONNXRUNTIME_7BIT)
-
-    made = [record(INT8_GRAPH, guarded)]
+    Raises:
+        BudgetError: the first does not hold the budget.
+    """
+    first, *others = graph_files(settings.backend, "int8")
+    comparison = material.comparison
+    ranges = bundle_ranges(material.bundle, material.model, material.chosen, settings.images)
+    refused: list[str] = []
     try:
-        made.append(record(INT8_7BIT_GRAPH, hold(job.settings.budget, ranking, reduce, job.comparison)))
+        dialect = DIALECTS[first]
+        float32_nodes = find_float32_nodes(material.model, comparison) if dialect.in_half else ()
+        start = Quantiser(material.model, dialect, {}, float32_nodes)
+        choice = choose_ranges(start, ranges, settings.range_rule, comparison)
+        quantiser = replace(start, ranges=choice.tensors)
+        ranking = LayerRanking(quantiser, comparison)
+        if settings.rank:
+            ranking.errors()
+        held = hold(settings.budget, ranking, quantiser, comparison)
     except BudgetError as error:
-        job.refused.append(f"{INT8_7BIT_GRAPH}, for processors without integer dot products: {error}")
-    return made
+        if settings.precision != "auto":
+            raise
+        return _NewGraphs(ranges=ranges, ranking=error.ranking, refused=(str(error),))
+    graphs = [NewGraph(first, held.graph, _int8_record(first, quantiser, held, choice, settings.range_rule))]
+    for name in others:
+        reduced = replace(quantiser, dialect=DIALECTS[name])
+        try:
+            held = hold(settings.budget, ranking, reduced, comparison)
+        except BudgetError as error:
+            refused.append(f"{name}, for {reduced.dialect.meant_for}: {error}")
+        else:
+            graphs.append(NewGraph(name, held.graph, _int8_record(name, reduced, held, choice, settings.range_rule)))
+    return _NewGraphs(tuple(graphs), ranges, ranking.measured, tuple(refused))
 
 
-def _fp16_graph(job: _Job) -> _Made:
-    graph = job.half(job.model)
-    cost = job.comparison.cost(graph)
-    if broken := job.settings.budget.broken_by(cost):
-        raise BudgetError(f"FP16 refused: it breaks the budget: {broken}. Allow more, or use fp32.")
-    calibration = Calibration(
+def _int8_record(name: str, quantiser: Quantiser, held: GuardedGraph, choice: RangeChoice, rule: str) -> Calibration:
+    names = layer_names(quantiser.model)
+    return Calibration(
+        graph=name,
+        images=choice.taken.images,
+        images_show=choice.taken.shows,
+        map_errors=choice.map_errors,
+        range_rule=rule,
+        layers=len(quantised_layers(quantiser.model).layers),
+        float_layers=tuple(names[layer] for layer in (*quantiser.always_float, *held.raised)),
+        float32_nodes=quantiser.float32_nodes,
+        cost=held.cost,
+    )
+
+
+def _fp16_graphs(material: _Material, settings: CalibrationSettings) -> _NewGraphs:
+    """The FP16 graph; under precision auto none where it does not hold the budget.
+
+    Raises:
+        BudgetError: it does not hold the budget.
+    """
+    try:
+        float32_nodes = find_float32_nodes(material.model, material.comparison)
+        graph = half_graph(material.model, float32_nodes)
+        cost = material.comparison.cost(graph)
+        if broken := settings.budget.broken_by(cost):
+            raise BudgetError(f"FP16 refused: it breaks the budget: {broken}. Allow more, or use fp32.")
+    except BudgetError as error:
+        if settings.precision != "auto":
+            raise
+        return _NewGraphs(refused=(str(error),))
+    return _NewGraphs((NewGraph(FP16_GRAPH, graph, _fp16_record(float32_nodes, cost)),))
+
+
+def _fp16_record(float32_nodes: tuple[str, ...], cost: Cost) -> Calibration:
+    return Calibration(
         graph=FP16_GRAPH,
         images=0,
         images_show=None,
@@ -240,153 +220,34 @@ def _fp16_graph(job: _Job) -> _Made:
         range_rule=None,
         layers=0,
         float_layers=(),
-        float32_nodes=job.float32_nodes or (),
+        float32_nodes=float32_nodes,
         cost=cost,
     )
-    return _Made(FP16_GRAPH, graph, calibration)
 
 
-def _tensor_ranges(job: _Job, ranges: Ranges) -> tuple[RangeSet, dict[str, float], dict[str, TensorRange]]:
-    """The images whose ranges leave the smaller map error, the error of each choice, and the ranges by the rule asked for."""
-
-    def error(tensors: dict[str, TensorRange]) -> float:
-        return job.comparison.map_error(job.quantised(tensors), _CHOSEN_ON)
-
-    pixels = pixel_ranges(job.model)
-    rule = job.settings.range_rule
-    start = RANGE_RULES["minmax" if rule == BY_MAP_ERROR else rule]
-    candidates: dict[str, dict[str, TensorRange]] = {
-        found.shows: {n: start(t) for n, t in found.tensors.items()} | pixels for found in ranges.sets
-    }
-    errors: dict[str, float] = {shows: error(tensors) for shows, tensors in candidates.items()}
-    (taken,) = (found for found in ranges.sets if found.shows == min(errors, key=lambda shows: errors[shows]))
-    tensors = candidates[taken.shows]
-    if rule == BY_MAP_ERROR:
-        best = errors[taken.shows]
-        choosable = [name for name in quantised_layers(job.model).tensors if name not in pixels]
-        for name in track(choosable, "choosing ranges"):
-            for other in ("percentile", "entropy"):
-                tried = tensors | {name: RANGE_RULES[other](taken.tensors[name])}
-                if tried[name] != tensors[name] and (found := error(tried)) < best:
-                    best, tensors = found, tried
-    return taken, errors, tensors
-
-
-def _written(job: _Job, made: Sequence[_Made], ranges: Ranges | None, fp32: bytes) -> Bundle:
+def _added(
+    material: _Material, graphs: tuple[NewGraph, ...], ranges: Ranges | None, settings: CalibrationSettings
+) -> Bundle:
     """The bundle with the new graphs and all that belongs to them."""
-    if not made and job.settings.precision != "auto":
-        return job.bundle
-    before = job.bundle.manifest
-    names = {one.name for one in made}
-    contents: dict[str, bytes] = {}
-    thresholds, metrics = [], []
-    for one in made:
-        with opened(one.graph) as engine:
-            contents[one.name] = one.graph
-            contents[answers_file(one.name)] = to_json(record_answers(engine, one.name, read_golden(job.bundle)))
-            thresholds.append(
-                find_thresholds(
-                    engine,
-                    one.name,
-                    before.input_mode,
-                    job.pictures.find(before.images.threshold, "thresholds"),
-                    job.pictures.find(before.images.t2_t3, "T2 and T3"),
-                    left_out_scores=job.comparison.carried_over_by(engine),
-                    good_groups=job.bundle.thresholds_of(FP32_GRAPH).good_groups,
-                    false_alarm_rate=job.bundle.thresholds_of(FP32_GRAPH).verdict.wished_rate,
-                )
-            )
-            test, seen = job.pictures.dataset.test, before.images.all
-            metrics.append(hand_over_metrics(engine, one.name, before.input_mode, test, seen))
-    speeds = _speeds(job, made, fp32)
+    bundle, pictures, comparison = material.bundle, material.pictures, material.comparison
+    belongings = {new.name: measure_belongings(bundle, pictures, comparison, new) for new in graphs}
+    speeds = _speeds_ms(material, graphs)
     fp32_ms = speeds.get(FP32_GRAPH)
-    records = [replace(one.record, median_ms=speeds.get(one.name), fp32_median_ms=fp32_ms) for one in made]
-    images = before.images
-    if ranges is not None:
-        contents[RANGES_FILE] = json.dumps(asdict(ranges), separators=(",", ":")).encode()
-        images = replace(images, calibration=ranges.image_digests)
-    manifest = replace(
-        before,
-        default_precision=_default_precision(job, made, speeds),
-        thresholds=(*(t for t in before.thresholds if t.graph not in names), *thresholds),
-        calibrations=(*(c for c in before.calibrations if c.graph not in names), *records),
-        metrics=(*(m for m in before.metrics if m.graph not in names), *metrics),
-        images=images,
-    )
-    return update_bundle(job.bundle, manifest, contents)
+    timed = [
+        replace(new, record=replace(new.record, median_ms=speeds.get(new.name), fp32_median_ms=fp32_ms))
+        for new in graphs
+    ]
+    default = bundle.default_precision
+    if settings.precision == "auto":  # the fastest here of fp32 and the graphs that hold the budget
+        default = GRAPH_FILES[min(speeds, key=lambda name: speeds[name])] if speeds else "fp32"
+    elif any(new.name == INT8_GRAPH for new in graphs):
+        default = "int8"
+    return add_graphs(bundle, belongings, timed, ranges, default)
 
 
-def _speeds(job: _Job, made: Sequence[_Made], fp32: bytes) -> dict[str, float]:
-    """Of those graphs that ONNX Runtime is for, and of fp32 beside them."""
-    for_onnxruntime = {one.name: one.graph for one in made if one.name in (INT8_GRAPH, FP16_GRAPH)}
+def _speeds_ms(material: _Material, graphs: tuple[NewGraph, ...]) -> dict[str, float]:
+    """The median milliseconds of those graphs that ONNX Runtime is for, and of fp32 beside them."""
+    for_onnxruntime = {new.name: new.graph for new in graphs if new.name in (INT8_GRAPH, FP16_GRAPH)}
     if not for_onnxruntime:
         return {}
-    return median_ms({FP32_GRAPH: fp32} | for_onnxruntime, job.comparison.compared.frames[0].images[:1])
-
-
-def _default_precision(job: _Job, made: Sequence[_Made], speeds: dict[str, float]) -> str:
-    """INT8 once it is there; under `auto` the fastest here of fp32 and the graphs that hold the budget."""
-    if job.settings.precision == "auto":
-        return GRAPH_FILES[min(speeds, key=lambda name: speeds[name])] if speeds else "fp32"
-    return "int8" if any(one.name == INT8_GRAPH for one in made) else job.bundle.manifest.default_precision
-
-
-def _calibration_pictures(bundle: Bundle, pictures: Pictures, most: int) -> list[tuple[str, Sample]]:
-    digests = bundle.manifest.images.training
-    chosen = taking_turns(pictures.find(digests, "training"), digests, most)
-    _check_that_they_show_something([sample for _, sample in chosen], pictures.dataset)
-    return chosen
-
-
-def _ranges(job: _Job, chosen: list[tuple[str, Sample]]) -> Ranges:
-    bundle, most = job.bundle, job.settings.images
-    tensors = quantised_layers(job.model).tensors
-    used = tuple(digest for digest, _ in chosen)
-    graph_sha256 = bundle.manifest.files[FP32_GRAPH].sha256
-    if kept := _kept_ranges(bundle):
-        same = (kept.graph_sha256, kept.image_digests, kept.most_images) == (graph_sha256, used, most)
-        if same and all(set(tensors) <= found.tensors.keys() for found in kept.sets):
-            return kept
-    collector = RangeCollector(job.model, tensors)
-    mode = bundle.manifest.input_mode
-    each = -(-most // len(chosen))  # of tiles, a picture gives so many
-    rng = np.random.default_rng(5)
-
-    def normals() -> Iterator[UInt8Array]:
-        for _, sample in track(chosen, "calibrating on normals"):
-            yield from prepare(sample.read(), mode).images[:each]
-
-    def with_defects() -> Iterator[UInt8Array]:
-        for _, sample in track(chosen, "calibrating on synthetic defects"):
-            for image in prepare(sample.read(), mode).images[:each]:
-                yield paste_defect(image, str(rng.choice(sorted(DEFECTS))), rng)[0]
-
-    collector.add(normals())
-    sets = [collector.ranges("normals")]
-    collector.add(with_defects())
-    sets.append(collector.ranges("normals and synthetic defects"))
-    return Ranges(1, graph_sha256, used, most, tuple(sets))
-
-
-def _kept_ranges(bundle: Bundle) -> Ranges | None:
-    """The bundle's ranges.json, or None where there is none or it is damaged: it can be measured again."""
-    record, path = bundle.manifest.files.get(RANGES_FILE), bundle.folder / RANGES_FILE
-    if record is None or not path.is_file() or sha256_of_file(path) != record.sha256:
-        return None
-    return read_record(Ranges, path, "Delete it and calibrate again.")
-
-
-def _check_that_they_show_something(samples: Sequence[Sample], dataset: Dataset) -> None:
-    for sample in samples:
-        image = sample.read()
-        if (image != image[:1, :1]).any():
-            return
-    raise EdgeLeatherError(
-        f"{dataset.root}: every calibration picture is of one colour all over; activations measured on them say nothing. "
-        "Give pictures of leather."
-    )
-
-
-def _checked(model: onnx.ModelProto) -> bytes:
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
+    return median_ms({FP32_GRAPH: material.fp32} | for_onnxruntime, material.comparison.compared.frames[0].images[:1])

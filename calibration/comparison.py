@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
-from onnx import TensorProto, load_from_string
 
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.manifest import Cost
@@ -26,10 +26,23 @@ _MOST_PICTURES = 24
 _NOT_FINITE = Cost(float("inf"), (), None, None)
 
 
+@dataclass(frozen=True)
+class CandidateGraph:
+    """A graph that may come into a bundle, as the bytes of its file.
+
+    Of a Q/DQ graph in FP16, as TensorRT wants it, ONNX Runtime 1.32's basic optimisations change the answers (map error 1.1
+    instead of 0.008 on synthetic leather, memory-bank); such a graph `is_run_as_written`, and ONNX Runtime then computes what
+    it says.
+    """
+
+    content: bytes
+    is_run_as_written: bool = False
+
+
 class Comparison:
     """The fp32 graph's answers to the compared frames and held-out good pictures, to which other graphs' are compared."""
 
-    def __init__(self, bundle: Bundle, pictures: Pictures, fp32: bytes) -> None:
+    def __init__(self, bundle: Bundle, pictures: Pictures, fp32: CandidateGraph) -> None:
         self._mode = bundle.manifest.input_mode
         self._before: Thresholds = bundle.thresholds_of("fp32.onnx")
         used = bundle.manifest.images
@@ -46,15 +59,15 @@ class Comparison:
             self._scores = self._held_out_scores(engine)
         self._range = max(float(np.ptp(np.concatenate([found.anomaly_map.ravel() for found in self._maps]))), 1e-12)
 
-    def map_error(self, graph: bytes, most: int | None = None) -> float:
-        """Of `Cost`, on all compared frames or the first `most`; infinite where a map is not finite."""
+    def map_error(self, graph: CandidateGraph, most: int | None = None) -> float:
+        """The map error of `Cost`, on all compared frames or the first `most`; infinite where a map is not finite."""
         with opened(graph) as engine:
             try:
                 return self._error_of(_maps(engine, self.compared.frames[:most]))
             except EdgeLeatherError:
                 return float("inf")
 
-    def cost(self, graph: bytes) -> Cost:
+    def cost(self, graph: CandidateGraph) -> Cost:
         """See `Cost`; the graph's threshold is refitted as the bundle's would be. Infinite where a map is not finite."""
         with opened(graph) as engine:
             try:
@@ -82,7 +95,7 @@ class Comparison:
         return Cost(error, flips, drop, aupro_drop)
 
     def _aupro(self, maps: list[FrameMap]) -> float | None:
-        """Of the frames whose defects have a mask, and the good ones."""
+        """The AUPRO over the frames whose defects have a mask, and the good ones."""
         pixels = PixelCounts()
         for found, mask, defective in zip(maps, self.compared.masks, self.compared.defective, strict=True):
             if mask is not None or not defective:
@@ -119,23 +132,13 @@ class Comparison:
         return error if np.isfinite(error) else float("inf")
 
 
-def opened(graph: bytes) -> closing[OnnxRuntimeEngine]:
-    """A graph in ONNX Runtime, as it is written: in TensorRT's dialect, ONNX Runtime's own optimisations go wrong.
+def opened(graph: CandidateGraph) -> closing[OnnxRuntimeEngine]:
+    """A candidate in ONNX Runtime; it runs as it is written where optimisations would change its answers.
 
-    Of a Q/DQ graph in FP16, ONNX Runtime 1.32's basic optimisations change the answers (map error 1.1 instead of 0.008 on
-    synthetic leather, memory-bank); without them it computes what the graph says. Nor must a processor that saturates leave
-    its mark on what is recorded: its golden replay would then find nothing wrong.
+    Nor must a processor that saturates leave its mark on what is recorded: its golden replay would then find nothing wrong.
     """
-    as_written = mixes_half_and_integers(graph) or saturates_integer_products()
-    return closing(OnnxRuntimeEngine(graph, "graph", "any", None, optimise=not as_written))
-
-
-def mixes_half_and_integers(graph: bytes) -> bool:
-    """Whether a graph is in TensorRT's INT8 dialect, by its Q/DQ scales in FP16."""
-    return any(
-        tensor.data_type == TensorProto.FLOAT16 and tensor.name.endswith("_scale_half")
-        for tensor in load_from_string(graph).graph.initializer
-    )
+    as_written = graph.is_run_as_written or saturates_integer_products()
+    return closing(OnnxRuntimeEngine(graph.content, "graph", "any", None, optimise=not as_written))
 
 
 def _maps(engine: Engine, frames: Sequence[Prepared]) -> list[FrameMap]:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from edgeleather.calibration.comparison import Comparison
+from edgeleather.calibration.comparison import CandidateGraph, Comparison
 from edgeleather.calibration.fp16 import element_types, to_fp16
 from edgeleather.calibration.guard import BudgetError
 from edgeleather.calibration.quantised_layers import ACTIVATIONS, quantised_layers
@@ -56,8 +56,8 @@ def find_float32_nodes(model: ModelProto, comparison: Comparison) -> tuple[str, 
     return tuple(sorted(certain | felt if error(certain | felt) <= floor + 2 * _TOLERANCE else {*certain, *outside}))
 
 
-def _in_fp16(model: ModelProto, kept: Collection[str]) -> bytes:
-    return bytes(to_fp16(model, kept).SerializeToString())
+def _in_fp16(model: ModelProto, kept: Collection[str]) -> CandidateGraph:
+    return CandidateGraph(bytes(to_fp16(model, kept).SerializeToString()))
 
 
 def _networks_nodes(model: ModelProto) -> set[str]:

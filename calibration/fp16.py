@@ -1,4 +1,4 @@
-"""FP16 inside the graph (DESIGN 5): inputs and outputs keep their types, and the nodes that must not lose digits stay float32."""
+"""FP16 inside the graph: inputs and outputs keep their types, and the nodes that must not lose digits stay float32."""
 
 from __future__ import annotations
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeleather.bundle.manifest import Cost
-from edgeleather.calibration.comparison import Comparison
-from edgeleather.calibration.sensitivity import LayerError, Quantise
+from edgeleather.calibration.comparison import CandidateGraph, Comparison
+from edgeleather.calibration.quantiser import Quantiser
+from edgeleather.calibration.sensitivity import LayerError, LayerRanking
 from edgeleather.errors import EdgeLeatherError
 
 _MOST_RAISED = 0.5  # of the layers; beyond that there is nothing left that INT8 would gain from
@@ -69,32 +70,30 @@ class BudgetError(EdgeLeatherError):
 
 
 @dataclass(frozen=True)
-class Guarded:
-    """A graph that holds its budget, the layers it keeps in higher precision, and its cost."""
+class GuardedGraph:
+    """A graph that was tried, the layers that it keeps in higher precision, and its cost."""
 
-    graph: bytes
+    graph: CandidateGraph
     raised: tuple[str, ...]
     cost: Cost
 
 
-def hold(
-    budget: Budget, ranking: Callable[[], Sequence[LayerError]], quantise: Quantise, comparison: Comparison
-) -> Guarded:
+def hold(budget: Budget, ranking: LayerRanking, quantiser: Quantiser, comparison: Comparison) -> GuardedGraph:
     """Raise layers, the most sensitive first, until the budget holds, and then no more of them than it takes.
 
-    `ranking` is asked for only where the budget does not hold at once.
+    `ranking` is measured only where the budget does not hold at once.
 
     Raises:
-        BudgetError: it does not hold with half of the layers raised.
+        BudgetError: it does not hold with half of the layers raised; the ranking is in it.
     """
-    first = _tried((), quantise, comparison)
+    first = _tried((), quantiser, comparison)
     if not budget.broken_by(first.cost):
         return first
-    order = [error.layer for error in ranking()]
+    order = [error.layer for error in ranking.errors()]
     most = int(_MOST_RAISED * len(order))
     low, high, held = 0, 1, None  # `low` breaks the budget, `high` is tried next
     while held is None and high <= most:
-        tried = _tried(order[:high], quantise, comparison)
+        tried = _tried(order[:high], quantiser, comparison)
         if budget.broken_by(tried.cost):
             low, high = high, min(2 * high, most) if high < most else most + 1
         else:
@@ -102,12 +101,13 @@ def hold(
     if held is None:
         raise BudgetError(
             f"INT8 refused: with {most} of {len(order)} layers in higher precision it still breaks the budget: "
-            f"{budget.broken_by(_tried(order[:most], quantise, comparison).cost)}. Without any it was: "
-            f"{budget.broken_by(first.cost)}. Allow more, or use fp32 or fp16."
+            f"{budget.broken_by(_tried(order[:most], quantiser, comparison).cost)}. Without any it was: "
+            f"{budget.broken_by(first.cost)}. Allow more, or use fp32 or fp16.",
+            ranking.errors(),
         )
     while high - low > 1:
         middle = (low + high) // 2
-        tried = _tried(order[:middle], quantise, comparison)
+        tried = _tried(order[:middle], quantiser, comparison)
         if budget.broken_by(tried.cost):
             low = middle
         else:
@@ -115,6 +115,6 @@ def hold(
     return held
 
 
-def _tried(raised: Sequence[str], quantise: Quantise, comparison: Comparison) -> Guarded:
-    graph = quantise(raised)
-    return Guarded(graph, tuple(raised), comparison.cost(graph))
+def _tried(raised: Sequence[str], quantiser: Quantiser, comparison: Comparison) -> GuardedGraph:
+    graph = quantiser.graph(raised)
+    return GuardedGraph(graph, tuple(raised), comparison.cost(graph))

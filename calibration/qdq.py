@@ -1,4 +1,4 @@
-"""INT8 as explicit Q/DQ, in the dialects of ONNX Runtime and of TensorRT (DESIGN 5).
+"""INT8 as explicit Q/DQ, in the dialects of ONNX Runtime and of TensorRT.
 
 Affine quantisation after Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
 inference", CVPR 2018, section 2; weights are symmetric int8 per output channel in both.
@@ -14,6 +14,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgeleather.arrays import AnyArray, Float32Array
+from edgeleather.bundle.manifest import INT8_7BIT_GRAPH, INT8_GRAPH, INT8_TENSORRT_GRAPH
 from edgeleather.calibration.quantised_layers import ACTIVATIONS, quantised_layers
 from edgeleather.calibration.ranges import TensorRange
 
@@ -26,19 +27,26 @@ class Dialect:
     """How a backend wants its integers.
 
     `symmetric` activations are int8 around zero, others uint8 with a zero point. A `quantised_bias` is int32 at scale input x
-    weight, else it stays float. Weights reach from -`weight_max` to `weight_max`.
+    weight, else it stays float. Weights reach from -`weight_max` to `weight_max`. With `in_half` everything around the INT8
+    layers is FP16, and the layers that read pixels stay out of INT8. `meant_for` says where a second graph is needed.
     """
 
     symmetric: bool
     quantised_bias: bool
     weight_max: int = _INT8_MAX
+    in_half: bool = False
+    meant_for: str = ""
 
 
 # Only so does ONNX Runtime fuse each convolution, with its bias and ReLU, into one integer kernel.
 ONNXRUNTIME = Dialect(symmetric=False, quantised_bias=True)
 # The same for processors without integer dot products: there the sum of two products of uint8 and int8 must fit 16 bits.
-ONNXRUNTIME_7BIT = Dialect(symmetric=False, quantised_bias=True, weight_max=63)
-TENSORRT = Dialect(symmetric=True, quantised_bias=False)
+ONNXRUNTIME_7BIT = Dialect(
+    symmetric=False, quantised_bias=True, weight_max=63, meant_for="processors without integer dot products"
+)
+TENSORRT = Dialect(symmetric=True, quantised_bias=False, in_half=True)
+# The dialect of each INT8 graph that a bundle may hold; which of them a backend takes stands in the table of backends.
+DIALECTS = {INT8_GRAPH: ONNXRUNTIME, INT8_7BIT_GRAPH: ONNXRUNTIME_7BIT, INT8_TENSORRT_GRAPH: TENSORRT}
 
 
 def to_int8(

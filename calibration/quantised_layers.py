@@ -32,7 +32,7 @@ class QuantisedLayers:
 def quantised_layers(model: ModelProto, float_layers: Collection[str] = ()) -> QuantisedLayers:
     """Choose the convolutions of the method's networks and what lies between them: ReLU, sums, pooling, joining, enlarging.
 
-    Everything else, above all distances and the map's own arithmetic, stays float (DESIGN 5), and so do `float_layers`.
+    Everything else, above all distances and the map's own arithmetic, stays float, and so do `float_layers`.
 
     Raises:
         EdgeLeatherError: the graph does not say what its networks are, or they hold no convolution.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from edgeleather.calibration.comparison import Comparison
+from edgeleather.calibration.quantised_layers import layer_names, quantised_layers
+from edgeleather.calibration.quantiser import Quantiser
 from edgeleather.progress import track
 
 _FRAMES = 12
-
-# The graph with these layers kept float.
-Quantise = Callable[[Collection[str]], bytes]
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,29 @@ class LayerError:
     map_error: float
 
 
-def rank_layers(names: Mapping[str, str], quantise: Quantise, comparison: Comparison) -> tuple[LayerError, ...]:
-    """All layers, given with their names in the method, the most sensitive first."""
+class LayerRanking:
+    """The layers of a quantiser, the most sensitive first. They are measured when they are first asked for."""
+
+    def __init__(self, quantiser: Quantiser, comparison: Comparison) -> None:
+        self._quantiser = quantiser
+        self._comparison = comparison
+        self.measured: tuple[LayerError, ...] = ()
+
+    def errors(self) -> tuple[LayerError, ...]:
+        """The map error of each layer alone in INT8."""
+        if not self.measured:
+            self.measured = rank_layers(self._quantiser, self._comparison)
+        return self.measured
+
+
+def rank_layers(quantiser: Quantiser, comparison: Comparison) -> tuple[LayerError, ...]:
+    """All layers that the quantiser's dialect may quantise, the most sensitive first."""
+    names, always_float = layer_names(quantiser.model), quantiser.always_float
+    layers = [layer for layer in quantised_layers(quantiser.model).layers if layer not in always_float]
     errors = []
-    for layer, name in track(names.items(), "layer by layer", len(names)):
-        graph = quantise([other for other in names if other != layer])
-        errors.append(LayerError(layer, name, comparison.map_error(graph, _FRAMES)))
+    for layer in track(layers, "layer by layer", len(layers)):
+        graph = quantiser.graph([other for other in layers if other != layer])
+        errors.append(LayerError(layer, names[layer], comparison.map_error(graph, _FRAMES)))
     return tuple(sorted(errors, key=lambda error: -error.map_error))
 
 

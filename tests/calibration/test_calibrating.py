@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.bundle.bundle import everything, read_bundle
 from edgeleather.bundle.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
-from edgeleather.calibration import calibrating
+from edgeleather.calibration import range_choice
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle, lost_at_hand_over
 from edgeleather.calibration.guard import Budget
 from edgeleather.dataset.reading import read_dataset
@@ -95,7 +95,7 @@ def test_ranges_are_used_again_for_the_same_graph_and_pictures(bundle_copy, data
     def fail(*arguments):
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(calibrating, "RangeCollector", fail)
+    monkeypatch.setattr(range_choice, "RangeCollector", fail)
     assert (
         calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(budget=Budget())).bundle.manifest.files[
             INT8_GRAPH

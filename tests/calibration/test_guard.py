@@ -14,15 +14,15 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 from edgeleather.bundle.bundle import read_bundle  # noqa: E402
 from edgeleather.bundle.manifest import INT8_GRAPH, Cost  # noqa: E402
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle  # noqa: E402
-from edgeleather.calibration.comparison import Comparison  # noqa: E402
+from edgeleather.calibration.comparison import CandidateGraph, Comparison  # noqa: E402
 from edgeleather.calibration.float32_nodes import find_float32_nodes  # noqa: E402
-from edgeleather.calibration.fp16 import to_fp16  # noqa: E402
 from edgeleather.calibration.guard import Budget, BudgetError, hold  # noqa: E402
 from edgeleather.calibration.pictures import find_pictures  # noqa: E402
-from edgeleather.calibration.qdq import ONNXRUNTIME, to_int8  # noqa: E402
-from edgeleather.calibration.quantised_layers import layer_names, quantised_layers  # noqa: E402
+from edgeleather.calibration.qdq import ONNXRUNTIME, TENSORRT  # noqa: E402
+from edgeleather.calibration.quantised_layers import layer_names, pixel_layers, quantised_layers  # noqa: E402
+from edgeleather.calibration.quantiser import Quantiser, half_graph  # noqa: E402
 from edgeleather.calibration.ranges import Ranges  # noqa: E402
-from edgeleather.calibration.sensitivity import picture_of, rank_layers  # noqa: E402
+from edgeleather.calibration.sensitivity import LayerRanking, picture_of  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.records import read_record  # noqa: E402
 
@@ -31,7 +31,7 @@ from edgeleather.records import read_record  # noqa: E402
 def case(bundle, dataset_folder):
     """The fp32 graph, its comparison and its ranges."""
     content = (bundle.folder / "fp32.onnx").read_bytes()
-    comparison = Comparison(bundle, find_pictures(dataset_folder), content)
+    comparison = Comparison(bundle, find_pictures(dataset_folder), CandidateGraph(content))
     ranges = read_record(Ranges, bundle.folder / "ranges.json", "")
     return onnx.load_from_string(content), comparison, ranges.sets[1].tensors
 
@@ -52,10 +52,7 @@ def spoiled(case):
     found = tensors[end]
     wide = tensors | {end: replace(found, minimum=1000 * found.minimum, maximum=1000 * found.maximum)}
 
-    def quantise(float_layers):
-        return to_int8(model, wide, ONNXRUNTIME, float_layers).SerializeToString()
-
-    return layer, {name: layer_names(model)[name] for name in chosen.layers}, quantise, comparison
+    return layer, layer_names(model), Quantiser(model, ONNXRUNTIME, wide), comparison
 
 
 def _ends(model, layer):
@@ -65,37 +62,46 @@ def _ends(model, layer):
 
 
 def test_a_spoiled_layer_is_ranked_first_and_raised_by_the_guard(spoiled):
-    layer, names, quantise, comparison = spoiled
-    ranking = rank_layers(names, quantise, comparison)
-    assert {error.layer for error in ranking} == set(names)
-    assert ranking[0].layer == layer and ranking[0].map_error > 3 * ranking[1].map_error
-    whole = comparison.cost(quantise(()))
+    layer, names, quantiser, comparison = spoiled
+    ranking = LayerRanking(quantiser, comparison)
+    errors = ranking.errors()
+    assert {error.layer for error in errors} == set(quantised_layers(quantiser.model).layers)
+    assert all(error.name == names[error.layer] for error in errors)
+    assert errors[0].layer == layer and errors[0].map_error > 3 * errors[1].map_error
+    whole = comparison.cost(quantiser.graph())
     allowed = whole.map_error / 3
-    held = hold(Budget(max_map_error=allowed), lambda: ranking, quantise, comparison)
+    held = hold(Budget(max_map_error=allowed), ranking, quantiser, comparison)
     assert held.raised[0] == layer and held.cost.map_error <= allowed < whole.map_error
     assert len(held.raised) <= 4  # and no more of them than it takes
-    picture = picture_of(ranking, [names[raised] for raised in held.raised])
+    picture = picture_of(errors, [names[raised] for raised in held.raised])
     assert picture.startswith(b"\x89PNG")
 
 
-def test_a_budget_that_nothing_holds_is_refused_with_the_reason(spoiled):
-    _, names, quantise, comparison = spoiled
-    ranking = rank_layers(names, quantise, comparison)
-    with pytest.raises(EdgeLeatherError, match=r"INT8 refused: with \d+ of \d+ layers .* map error .* \(0 % allowed\)"):
-        hold(Budget(max_map_error=0.0), lambda: ranking, quantise, comparison)
+def test_a_budget_that_nothing_holds_is_refused_with_the_reason_and_the_ranking(spoiled):
+    _, _, quantiser, comparison = spoiled
+    ranking = LayerRanking(quantiser, comparison)
+    refusal = r"INT8 refused: with \d+ of \d+ layers .* map error .* \(0 % allowed\)"
+    with pytest.raises(BudgetError, match=refusal) as caught:
+        hold(Budget(max_map_error=0.0), ranking, quantiser, comparison)
+    assert caught.value.ranking == ranking.measured != ()
 
 
 def test_a_budget_that_holds_at_once_asks_for_no_ranking(case):
     model, comparison, tensors = case
+    quantiser = Quantiser(model, ONNXRUNTIME, tensors)
+    ranking = LayerRanking(quantiser, comparison)
+    held = hold(Budget(), ranking, quantiser, comparison)
+    assert held.raised == () and 0 < held.cost.map_error < 0.05 and ranking.measured == ()
 
-    def never():
-        raise AssertionError("ranked")
 
-    def quantise(float_layers):
-        return to_int8(model, tensors, ONNXRUNTIME, float_layers).SerializeToString()
-
-    held = hold(Budget(), never, quantise, comparison)
-    assert held.raised == () and 0 < held.cost.map_error < 0.05
+def test_a_quantiser_knows_what_its_dialect_leaves_alone(case):
+    """TensorRT's graph has FP16 around the INT8 layers, keeps the layers that read pixels, and runs as it is written."""
+    model, _, tensors = case
+    integer, half = Quantiser(model, ONNXRUNTIME, tensors), Quantiser(model, TENSORRT, tensors)
+    assert integer.always_float == () and half.always_float == pixel_layers(model) != ()
+    assert not integer.graph().is_run_as_written and half.graph().is_run_as_written
+    types = {tensor.data_type for tensor in onnx.load_from_string(half.graph().content).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in types
 
 
 def test_every_limit_of_a_budget_is_named_where_it_breaks():
@@ -109,7 +115,7 @@ def test_every_limit_of_a_budget_is_named_where_it_breaks():
 
 def test_a_comparison_tells_the_same_graph_from_another(case):
     model, comparison, _ = case
-    same = comparison.cost(model.SerializeToString())
+    same = comparison.cost(CandidateGraph(model.SerializeToString()))
     assert same.map_error == 0 and same.flips == () and same.auroc_drop == same.aupro_drop == 0
     assert any(comparison.compared.defective) and not all(comparison.compared.defective)
 
@@ -133,8 +139,8 @@ def test_fp16_keeps_in_float32_what_overflows_there(case):
     changed.graph.node.extend([*nodes[:position], *made, *nodes[position:]])
     kept = find_float32_nodes(changed, comparison)
     assert {"large", "as before"} <= set(kept)
-    assert comparison.map_error(to_fp16(changed, kept).SerializeToString()) < 0.01
-    assert comparison.map_error(to_fp16(changed, ()).SerializeToString()) > 0.05
+    assert comparison.map_error(half_graph(changed, kept)) < 0.01
+    assert comparison.map_error(half_graph(changed, ())) > 0.05
 
 
 def test_calibrate_with_a_guard_notes_what_it_raised(bundle_copy, dataset_folder):
