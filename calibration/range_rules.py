@@ -51,7 +51,7 @@ RANGE_RULES: Mapping[str, Callable[[TensorRange], TensorRange]] = {
 
 
 def _divergence(counts: Float64Array, centres: Float64Array, low: float, high: float) -> float:
-    """Of a histogram, its outliers moved to the range's ends, from what the range's levels leave of it."""
+    """How far what a range's levels leave of a histogram is from the histogram with its outliers moved to the range's ends."""
     if not low < high:
         return np.inf
     level = np.clip(np.floor((centres - low) / (high - low) * _LEVELS), 0, _LEVELS - 1).astype(np.int64)

@@ -53,7 +53,7 @@ class Ranges:
 
 
 class RangeCollector:
-    """Streams images through a graph, one at a time, and keeps a histogram a tensor: memory does not grow with images."""
+    """Streams images through a graph, one at a time, and keeps one histogram per tensor: memory does not grow with images."""
 
     def __init__(self, model: ModelProto, tensors: Sequence[str]) -> None:
         """`tensors` are names of float32 activations of the model.
@@ -97,7 +97,7 @@ class RangeCollector:
 
 
 def pixel_ranges(model: ModelProto) -> dict[str, TensorRange]:
-    """Of the quantised tensors that are pixels still: of all pixels that can come, measured on the corners of the colour cube.
+    """The ranges of the tensors that are pixels still, over all pixels that can come: measured on the corners of the colour cube.
 
     What good leather does not show, a white spot say, must not be clipped before any network has seen it.
     """

@@ -10,11 +10,12 @@ import pytest
 
 from edgeleather.bundle.bundle import read_bundle
 from edgeleather.engines import built
-from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, signature_file
+from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, signature_file, wanted_engine
 from edgeleather.engines.engine import BuildSettings
 from edgeleather.engines.graphs import graphs_of
+from edgeleather.engines.replay import GoldenError
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.export.building import build_engine
+from edgeleather.export.building import build, build_engine
 from tests.tiny import spoil_answers
 
 
@@ -137,3 +138,22 @@ def test_a_full_disk_is_one_message_and_leaves_the_bundle_as_it_was(bundle, tmp_
         opened(read_bundle(folder), "fp32").close()
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_what_is_named_is_wanted_then_what_was_chosen_here_then_the_bundles_own(bundle_copy):
+    bundle = read_bundle(bundle_copy)
+    assert wanted_engine(bundle) == ("onnxruntime", "int8")
+    fastest = build(bundle_copy, precision="auto").choice
+    assert fastest and wanted_engine(bundle) == ("onnxruntime", fastest.precision)
+    assert wanted_engine(bundle, precision="fp16") == ("onnxruntime", "fp16")
+    assert wanted_engine(bundle, backend="tensorrt") == ("tensorrt", "int8")
+
+
+def test_the_next_graph_is_opened_where_the_first_does_not_answer_as_recorded(bundle_copy):
+    spoil_answers(bundle_copy, "int8-onnxruntime.onnx")
+    engine, graph = built.open_proven(read_bundle(bundle_copy), "int8", None, "onnxruntime")
+    engine.close()
+    assert graph == "int8-onnxruntime-7bit.onnx"
+    spoil_answers(bundle_copy, graph)
+    with pytest.raises(GoldenError, match="does not give the recorded answers"):
+        built.open_proven(read_bundle(bundle_copy), "int8", None, "onnxruntime")

@@ -29,12 +29,21 @@ def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSetti
     """Write the plan of a graph, with one optimisation profile for `settings.batch`.
 
     TensorRT for RTX needs no GPU for it; TensorRT times its kernels on the one that is here and keeps the times beside the
-    engines, in a timing cache.
+    engines, in a timing cache. The library calls back at every step and for every message, so that all of it runs on a thread
+    of its own (`run_interruptibly`).
 
     Raises:
         EdgeLeatherError: the library is missing, it refuses the graph or the settings, or the file cannot be written.
     """
     trt = imported(library)
+    return run_interruptibly(lambda end: _build_plan(library, trt, (graph, engine), settings, end))
+
+
+def _build_plan(
+    library: Library, trt: Any, files: tuple[Path, Path], settings: BuildSettings, end: threading.Event
+) -> BuildReport:
+    """Read the graph, the first of the files, and write the engine, the second."""
+    graph, engine = files
     if not library.is_rtx:
         cuda_driver()
     logger = collecting_logger(trt)
@@ -48,7 +57,7 @@ def build_plan(library: Library, graph: Path, engine: Path, settings: BuildSetti
     # The engine is written into a folder of its own; beside that folder the cache is found by the next build.
     cache_file = engine.parent.parent / _TIMING_CACHE
     cache = None if library.is_rtx else _timing_cache(config, cache_file)
-    plan = run_interruptibly(lambda end: _plan(library, trt, logger, (builder, network, config), end))
+    plan = _plan(library, trt, logger, (builder, network, config), end)
     if plan is None:
         raise _refusal(library, f"it builds no engine of {graph.name}", logger)
     write_atomically(engine, bytes(plan))

@@ -78,7 +78,7 @@ def cuda_driver() -> Any:
 
 
 def compute_capability() -> str:
-    """Of the first GPU, as "8.6".
+    """The compute capability of the first GPU, as "8.6".
 
     Raises:
         EdgeLeatherError: there is none, or no pycuda.
