@@ -35,7 +35,7 @@ def benchmark_bundles(
     repeats: int = REPEATS,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Compare each bundle's torch original with its ONNX Runtime graphs and write the report; returns report.json.
+    """Compare each bundle's torch original with its engines and write the report; returns report.json.
 
     Raises:
         EdgeLeatherError: a bundle or the data cannot be used, or `out` cannot be written.

@@ -1,1 +1,1 @@
-"""Engines: a loaded graph behind one small contract. One file a backend; none of them imports torch."""
+"""Engines: a loaded graph behind one small contract. `table.py` names the backends; each has a folder, and none needs torch."""
