@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +13,9 @@ from edgeleather.bundle.bundle import everything, read_bundle
 from edgeleather.bundle.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
 from edgeleather.calibration import range_choice
 from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle, lost_at_hand_over
+from edgeleather.calibration.comparison import CandidateGraph, opened
 from edgeleather.calibration.guard import Budget
 from edgeleather.dataset.reading import read_dataset
-from edgeleather.engines.engine import load_engine
 from edgeleather.engines.replay import replay
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run
@@ -46,7 +45,7 @@ def test_calibration_adds_what_belongs_to_a_graph_and_changes_nothing_else(fp32_
     assert set(after.manifest.images.calibration) <= set(after.manifest.images.training)
     assert len(after.manifest.images.calibration) == 10
     assert not [path for path in fp32_only.rglob("*") if path.name.endswith(".partial")]
-    with closing(load_engine("onnxruntime", fp32_only / INT8_GRAPH, "int8")) as engine:
+    with opened(CandidateGraph((fp32_only / INT8_GRAPH).read_bytes())) as engine:
         assert replay(after, engine, INT8_GRAPH).worst_deviation < 1e-6
 
 
@@ -75,7 +74,7 @@ def test_thresholds_are_refitted_on_the_int8_graph(bundle, dataset_folder):
         for sample in read_dataset(dataset_folder, needs="train").train_good
         if image_digest(sample.read()) in bundle.manifest.images.threshold
     ]
-    with closing(load_engine("onnxruntime", bundle.folder / INT8_GRAPH, "int8")) as engine:
+    with opened(CandidateGraph((bundle.folder / INT8_GRAPH).read_bytes())) as engine:
         scores = [infer_frame(engine, sample.read(), bundle.manifest.input_mode).score for sample in held_out]
     assert sorted(scores) == pytest.approx(list(int8.held_out_scores), rel=1e-4)
     assert int8.held_out_scores != fp32.held_out_scores
