@@ -18,13 +18,21 @@ from edgeleather.calibration.pictures import Pictures, find_pictures
 from edgeleather.calibration.qdq import DIALECTS
 from edgeleather.calibration.quantised_layers import layer_names, quantised_layers
 from edgeleather.calibration.quantiser import Quantiser, half_graph
-from edgeleather.calibration.range_choice import RangeChoice, bundle_ranges, calibration_pictures, choose_ranges
+from edgeleather.calibration.range_choice import (
+    BY_MAP_ERROR,
+    RangeChoice,
+    bundle_ranges,
+    calibration_pictures,
+    choose_ranges,
+)
+from edgeleather.calibration.range_rules import RANGE_RULES
 from edgeleather.calibration.ranges import RANGES_FILE, Ranges
 from edgeleather.calibration.sensitivity import LayerError, LayerRanking
 from edgeleather.calibration.speed import median_ms
 from edgeleather.dataset.reading import Sample
 from edgeleather.engines.graphs import graph_files
-from edgeleather.engines.table import REFERENCE_BACKEND
+from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
+from edgeleather.errors import EdgeLeatherError
 
 DEFAULT_IMAGES = 100
 
@@ -35,6 +43,9 @@ class CalibrationSettings:
 
     `precision` is int8, fp16 or auto (int8 where it holds `budget` and is faster here, else the fastest that is); `backend`
     says whose INT8 dialect; `range_rule` is one of `RANGE_RULES` or by-map-error, which chooses for each tensor.
+
+    Raises:
+        EdgeLeatherError: a value that is not known, or auto for a backend other than the reference.
     """
 
     precision: str = "int8"
@@ -43,6 +54,21 @@ class CalibrationSettings:
     range_rule: str = "minmax"
     budget: Budget = DEFAULT_BUDGET
     rank: bool = False
+
+    def __post_init__(self) -> None:
+        for what, value, known in (
+            ("precision", self.precision, ("int8", "fp16", "auto")),
+            ("range rule", self.range_rule, (*RANGE_RULES, BY_MAP_ERROR)),
+        ):
+            if value not in known:
+                raise EdgeLeatherError(f"expected a {what} of {', '.join(known)}, got {value!r}.")
+        if self.images < 1:
+            raise EdgeLeatherError(f"expected at least 1 image to calibrate on, got {self.images}.")
+        if self.precision == "auto" and not capabilities(self.backend).is_reference:
+            raise EdgeLeatherError(
+                f"calibration times graphs in {REFERENCE_BACKEND}, which says nothing of {self.backend}: expected a precision of "
+                f"int8 or fp16, got auto. build with precision auto times the engines of {self.backend}."
+            )
 
     @property
     def makes_int8(self) -> bool:

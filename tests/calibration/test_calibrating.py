@@ -206,3 +206,17 @@ def test_calibrating_again_mends_what_it_writes(bundle_copy, dataset_folder, nam
         read_bundle(bundle_copy)
     calibrate_bundle(bundle_copy, dataset_folder, CalibrationSettings(images=8, budget=Budget()))
     read_bundle(bundle_copy, everything)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"precision": "int4"}, "expected a precision of int8, fp16, auto, got 'int4'"),
+        ({"range_rule": "guess"}, "expected a range rule of minmax, percentile, entropy, by-map-error, got 'guess'"),
+        ({"images": 0}, "expected at least 1 image"),
+        ({"precision": "auto", "backend": "tensorrt"}, "calibration times graphs in onnxruntime"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_before_anything_is_read(values, message):
+    with pytest.raises(EdgeLeatherError, match=message):
+        CalibrationSettings(**values)
