@@ -19,7 +19,7 @@ from edgeleather.engines.engine import ENGINES, PRECISIONS, backend_module, load
 from edgeleather.engines.replay import replay
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed, usable_cores
-from edgeleather.sources.live import has_gstreamer
+from edgeleather.sources.devices.opencv import has_gstreamer
 
 # Part, the module that shows it is there, its distribution, and the command that makes it so.
 PARTS = (

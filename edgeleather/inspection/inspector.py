@@ -17,7 +17,6 @@ from edgeleather.engines.built import graphs_to_open, open_engine, open_trusted
 from edgeleather.engines.engine import Engine
 from edgeleather.engines.replay import GoldenError, require_golden
 from edgeleather.errors import EdgeLeatherError, printable
-from edgeleather.events.alarms import AlarmChange
 from edgeleather.imaging.preprocess import Fit, InputMode, prepare
 from edgeleather.inspection.decisions import (
     DecisionRules,
@@ -28,7 +27,10 @@ from edgeleather.inspection.decisions import (
     within_polygon,
 )
 from edgeleather.inspection.inference import infer_prepared
+from edgeleather.sources.files import frame_of_picture
 from edgeleather.sources.frame import Frame
+
+DEFAULT_BACKEND = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Inspection:
     """The record of one frame. A frame that failed has one too, with `error` and no score.
 
     `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels. `small_regions` were
-    left out because the decision rules ask for larger ones. `unrecorded` says that the store could not take this record.
+    left out because the decision rules ask for larger ones.
     """
 
     frame: int
@@ -53,16 +55,14 @@ class Inspection:
     anomaly_map: Float32Array | None
     map_box_xywh: tuple[int, int, int, int] | None
     small_regions: int = 0
-    alarm: AlarmChange | None = None
-    unrecorded: bool = False
 
 
 @dataclass(frozen=True)
 class InspectorSettings:
-    """What a user may choose at inspection; None keeps what the bundle says."""
+    """What a user may choose at inspection; None keeps what the bundle says, and for `backend` means ONNX Runtime."""
 
     precision: str | None = None
-    backend: str = "onnxruntime"
+    backend: str | None = None
     trusted_engine: Path | None = None
     input_kind: str | None = None
     fit: Fit | None = None
@@ -73,7 +73,10 @@ class InspectorSettings:
 
 
 class Inspector:
-    """A bundle's engine with its input mode and thresholds. Make, use and close it on one thread."""
+    """A bundle's engine with its input mode and thresholds. Make, use and close it on one thread.
+
+    Leaving its `with` block closes it.
+    """
 
     def __init__(self, bundle: Bundle, settings: InspectorSettings) -> None:
         """Load the engine and replay one golden frame.
@@ -106,8 +109,15 @@ class Inspector:
         else:
             self.thresholds.verdict_for(2 * self.thresholds.tiles_per_frame, self._rate)
 
-    def inspect(self, frame: Frame) -> Inspection:
-        """The verdict on a frame; never raises for what is wrong with the frame itself."""
+    def inspect(self, picture: Frame | str | Path | AnyArray) -> Inspection:
+        """The verdict on a frame, a picture file, or an image [h, w] or [h, w, 3] (BGR, 8 or 16 bits) as OpenCV gives it.
+
+        What is wrong with the picture itself makes the verdict `failed`.
+
+        Raises:
+            EdgeLeatherError: no file is at the path.
+        """
+        frame = picture if isinstance(picture, Frame) else _frame_of(picture)
         started = time.perf_counter()
         try:
             if frame.image is None:
@@ -163,6 +173,21 @@ class Inspector:
     def close(self) -> None:
         self.engine.close()
 
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _frame_of(picture: str | Path | AnyArray) -> Frame:
+    if isinstance(picture, np.ndarray):
+        return Frame(0, time.time(), "array", picture)
+    path = Path(picture)
+    if not path.exists():
+        raise EdgeLeatherError(f"expected a picture at {path}, found nothing there.")
+    return frame_of_picture(0, path)
+
 
 def open_proven_engine(bundle: Bundle, settings: InspectorSettings) -> tuple[Engine, str]:
     """The engine to inspect with and the graph that it is of, after one golden frame; the next graph where the first fails it.
@@ -177,12 +202,13 @@ def open_proven_engine(bundle: Bundle, settings: InspectorSettings) -> tuple[Eng
         engine, graph = open_trusted(bundle, settings.trusted_engine, settings.threads)
         return _proven(bundle, engine, graph), graph
     precision = settings.precision or bundle.default_precision
-    graphs = graphs_to_open(bundle, precision, settings.backend)
+    backend = settings.backend or DEFAULT_BACKEND
+    graphs = graphs_to_open(bundle, precision, backend)
     for graph in graphs[:-1]:
         with contextlib.suppress(GoldenError):
-            engine = open_engine(bundle, graph, precision, settings.threads, settings.backend)
+            engine = open_engine(bundle, graph, precision, settings.threads, backend)
             return _proven(bundle, engine, graph), graph
-    engine = open_engine(bundle, graphs[-1], precision, settings.threads, settings.backend)
+    engine = open_engine(bundle, graphs[-1], precision, settings.threads, backend)
     return _proven(bundle, engine, graphs[-1]), graphs[-1]
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from edgeleather.events.alarms import AlarmRules
 from edgeleather.events.journal import Journal, StoreSettings
-from edgeleather.events.local_sinks import Stop
+from edgeleather.events.stop import Stop
 from edgeleather.events.outbox import Deliverer
 from edgeleather.events.pictures import PICTURES_FOLDER, PictureRules
 from edgeleather.events.store import STORE_FILE, Filter, Store
 from edgeleather.inspection.inspector import Inspection, Inspector, InspectorSettings
-from edgeleather.sources.files import MemorySource
+from edgeleather.sources.memory import MemorySource
 from edgeleather.station.loop import run_loop
 from tests.events.receivers import wait_until
 
@@ -253,7 +253,7 @@ def test_a_sink_that_the_station_no_longer_has_holds_no_rows(tmp_path):
 def test_on_a_full_disk_verdicts_go_on_unrecorded_until_there_is_room_again(
     bundle, small_disk_2mb, noise_bgr, tmp_path
 ):
-    """Issue 8: a small tmpfs fills up and verdicts go on."""
+    """a small tmpfs fills up and verdicts go on."""
     lines, seen = [], []
 
     class Screen:

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from edgeleather.events.outbox import Deliverer, DeliveryError
+from edgeleather.events.outbox import Deliverer
+from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.events.sinks.webhook import WebhookSettings
 from edgeleather.events.store import Event, Store
 from edgeleather.sources.credentials import Credentials

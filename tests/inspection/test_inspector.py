@@ -11,7 +11,8 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.images import read_image
 from edgeleather.inspection.inspector import Inspector, InspectorSettings
 from edgeleather.machine import saturates_integer_products
-from edgeleather.sources.files import Frame, MemorySource
+from edgeleather.sources.frame import Frame
+from edgeleather.sources.memory import MemorySource
 from tests.tiny import spoil_answers
 
 

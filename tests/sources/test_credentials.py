@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.sources.credentials import Credentials, has_literal_credentials
+from edgeleather.sources.address import has_literal_credentials
+from edgeleather.sources.credentials import Credentials
 
 ENVIRONMENT = {"CAMERA_USER": "operator", "CAMERA_PASSWORD": "p@ss/w?rd", "EMPTY": "", "LINES": "a\nb"}
 

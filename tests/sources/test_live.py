@@ -20,10 +20,10 @@ import pytest
 
 from edgeleather.dataset.film import write_film
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.events.local_sinks import Stop
+from edgeleather.events.stop import Stop
 from edgeleather.sources import live
-from edgeleather.sources.credentials import without_credentials
-from edgeleather.sources.files import open_source
+from edgeleather.sources.address import parse_address, without_credentials
+from edgeleather.sources.opening import open_source
 from edgeleather.sources.live import LiveSource, Patience, live_address
 from edgeleather.station.loop import run_loop
 from tests.events.receivers import MjpegCamera, free_port, leather_like, wait_until
@@ -86,7 +86,7 @@ def test_a_stream_gives_its_latest_frames_with_their_colours(brown_picture):
 
 @pytest.mark.rtsp
 def test_inspect_goes_on_when_a_server_that_was_killed_is_back(bundle, brown_picture, tmp_path):
-    """Issue 3: within 5 s of the server's return; what was captured adds up."""
+    """within 5 s of the server's return; what was captured adds up."""
     port, jsonl = free_port(), tmp_path / "records.jsonl"
     address = f"rtsp://operator:secret@127.0.0.1:{port}/leather"
     # The tiny bundle's model size is 64, the stream's frames are square too.
@@ -300,7 +300,7 @@ def test_addresses_are_told_from_files(tmp_path):
 
 
 def test_an_mjpeg_camera_that_falls_silent_is_opened_again():
-    """Issue 8: connected, but silent."""
+    """connected, but silent."""
     camera, listener = MjpegCamera([leather_like(0)]), Listener()
     with camera.running():
         source = open_source(camera.address, None, Patience(30.0, stall_seconds=1.0), listener)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from edgeleather.events.outbox import DeliveryError
+from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.events.sinks.mqtt import MqttSettings
 from edgeleather.sources.credentials import Credentials
 from tests.events.receivers import Broker, free_port, wait_until

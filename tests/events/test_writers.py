@@ -7,7 +7,9 @@ import time
 import pytest
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.events.local_sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Stop, terminal_line
+from edgeleather.events.entry import Entry
+from edgeleather.events.stop import Stop
+from edgeleather.events.writers import DefectPicturesWriter, JsonLinesWriter, QueuedWriter, terminal_line
 from edgeleather.inspection.inspector import Inspection
 
 RUNNING = Stop()
@@ -22,7 +24,7 @@ def inspection(frame=0, verdict="good", error=None, source="x" * 200):
 
 @pytest.mark.tmpfs
 def test_a_full_disk_leaves_whole_lines_and_counts_what_was_lost(small_disk):
-    sink = QueuedSink(JsonLinesSink(small_disk / "out.jsonl"))
+    sink = QueuedWriter(JsonLinesWriter(small_disk / "out.jsonl"))
     for frame in range(400):
         sink.put(inspection(frame), RUNNING)
     sink.close(RUNNING)
@@ -53,7 +55,7 @@ def test_a_full_disk_leaves_no_half_picture(small_disk, noise_bgr):
         np.ones((64, 64), np.float32),
         (0, 0, 64, 64),
     )
-    sink = DefectPicturesSink(small_disk / "defects")
+    sink = DefectPicturesWriter(small_disk / "defects")
     with pytest.raises(EdgeLeatherError, match="No space left"):
         sink.write(defect)
     assert list((small_disk / "defects").iterdir()) == []
@@ -61,7 +63,7 @@ def test_a_full_disk_leaves_no_half_picture(small_disk, noise_bgr):
 
 def test_json_lines_are_appended(tmp_path):
     for frame in range(2):
-        sink = JsonLinesSink(tmp_path / "out.jsonl")
+        sink = JsonLinesWriter(tmp_path / "out.jsonl")
         sink.write(inspection(frame))
         sink.close()
     assert [json.loads(line)["frame"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [0, 1]
@@ -69,7 +71,7 @@ def test_json_lines_are_appended(tmp_path):
 
 def test_half_a_line_of_an_earlier_run_does_not_spoil_the_next_one(tmp_path):
     (tmp_path / "out.jsonl").write_text('{"frame": 7, "sco')
-    sink = JsonLinesSink(tmp_path / "out.jsonl")
+    sink = JsonLinesWriter(tmp_path / "out.jsonl")
     sink.write(inspection(0))
     sink.close()
     assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[1])["frame"] == 0
@@ -77,10 +79,10 @@ def test_half_a_line_of_an_earlier_run_does_not_spoil_the_next_one(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_an_error_at_once(tmp_path):
     with pytest.raises(EdgeLeatherError, match="cannot write"):
-        JsonLinesSink(tmp_path / "absent" / "out.jsonl")
+        JsonLinesWriter(tmp_path / "absent" / "out.jsonl")
     (tmp_path / "file").write_text("x")
     with pytest.raises(EdgeLeatherError, match="cannot write"):
-        DefectPicturesSink(tmp_path / "file")
+        DefectPicturesWriter(tmp_path / "file")
 
 
 def test_a_bug_in_a_sink_keeps_its_traceback_and_holds_nothing_up(capsys):
@@ -93,7 +95,7 @@ def test_a_bug_in_a_sink_keeps_its_traceback_and_holds_nothing_up(capsys):
         def close(self):
             pass
 
-    sink = QueuedSink(Buggy())
+    sink = QueuedWriter(Buggy())
     for frame in range(100):  # more than the queue holds: a dead thread would make this wait for ever
         sink.put(inspection(frame), RUNNING)
     sink.close(RUNNING)
@@ -111,7 +113,7 @@ def test_a_sink_that_never_answers_holds_the_end_up_for_seconds_only():
         def close(self):
             pass
 
-    sink, stop = QueuedSink(Stuck()), Stop()
+    sink, stop = QueuedWriter(Stuck()), Stop()
     for frame in range(10):
         sink.put(inspection(frame), stop)
     stop.set()
@@ -125,7 +127,7 @@ def test_a_sink_that_never_answers_holds_the_end_up_for_seconds_only():
 def test_a_pipe_without_a_reader_is_an_error_and_no_wait(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(EdgeLeatherError, match="No such device or address"):
-        JsonLinesSink(tmp_path / "pipe")
+        JsonLinesWriter(tmp_path / "pipe")
 
 
 def test_the_terminal_line_of_each_verdict():
