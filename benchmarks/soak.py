@@ -41,6 +41,7 @@ from edgeleather.imaging.images import read_image
 from edgeleather.imaging.preprocess import prepare
 from edgeleather.imaging.quiet import quiet_opencv
 from edgeleather.inspection.inspector import Inspector, InspectorSettings
+from edgeleather.logs import LogSettings, logging_to
 from edgeleather.machine import cpu_name, usable_cores
 from edgeleather.progress import track
 from edgeleather.sources.credentials import Credentials
@@ -122,7 +123,7 @@ def main(bundle: Path, pictures: Path, out: Path, frames: int, rounds: int, defe
             raise EdgeLeatherError(f"expected no folder at {work} yet, found one. Choose another --work.")
         work.mkdir(parents=True)
         out.mkdir(parents=True, exist_ok=True)
-        with quiet_opencv():
+        with quiet_opencv(), logging_to(LogSettings(level="warning")):
             result = soak(bundle, pictures, work, frames, rounds, defect_every)
     except EdgeLeatherError as error:
         raise click.ClickException(str(error)) from error

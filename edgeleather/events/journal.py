@@ -153,7 +153,7 @@ class Journal:
         self, topic: Topic, state: AlarmChange, what: str, record: dict[str, Any], details: dict[str, Any]
     ) -> None:
         """Queue a change of an alarm or fault. While the store takes none, the latest of each has to be enough at last."""
-        level = logging.WARNING if state == "raised" else logging.INFO
+        level = logging.WARNING if topic == "fault" and state == "raised" else logging.INFO
         where = details.get("detail") or f"frame {record['frame']} of {record['source']}"
         _LOGGER.log(level, "%s %s: %s, %s", topic, state, what, where)
         pending = PendingEvent(topic, _new_id(), record, {"state": state, "what": what, "at": time.time(), **details})
