@@ -88,7 +88,7 @@ def test_a_station_tells_a_toy_sink(bundle, hole_picture, tmp_path, bell):
 def test_its_keys_are_held_to_like_any_others(bundle, hole_picture, tmp_path, bell):
     for line, message in (
         ("rings = ''", "sinks.tower: rings: expected a file"),
-        ("ring = 'x'", "unknown key 'sinks.tower.ring'"),
+        ("ring = 1", "unknown key"),
     ):
         file = station_file(tmp_path, bundle, hole_picture, line)
         result = CliRunner().invoke(main, ["station", "check", str(file)])
