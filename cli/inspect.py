@@ -25,10 +25,9 @@ from edgeleather.events.recording import RecordingSettings
 from edgeleather.events.stop import Stop
 from edgeleather.inspection.inspector import InspectorSettings
 from edgeleather.sources.address import parse_address
-from edgeleather.sources.credentials import Credentials
 from edgeleather.sources.patience import DEFAULT_RECONNECT_SECONDS, DEFAULT_STALL_SECONDS, Patience
 from edgeleather.sources.watched import WatchFrom
-from edgeleather.station.running import RunSettings, run
+from edgeleather.station.running import RunSettings, inspect_source
 
 
 @click.command(
@@ -157,5 +156,5 @@ def inspect(
     chosen = RunSettings(bundle, address, settings, patience, watch, recording)
     writers, stop = LocalWriters(quiet, as_json, jsonl, save_defects), Stop()
     with stop_on_signals(stop):
-        summary = run(chosen, stop, Credentials(Path()), writers.open)
+        summary = inspect_source(chosen, writers.open, stop)
         report_and_exit(summary, writers.opened, stop, as_json, fail_on_defect)

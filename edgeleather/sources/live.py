@@ -123,7 +123,8 @@ class LiveSource:
                 long = self._patience.reconnect_seconds
                 how_long = f" for {long:g} s" if math.isfinite(long) else ""
                 self._listener(
-                    "lost", f"{self._address.name}: {reason} after {self._captured} frames; trying again{how_long}"
+                    "lost",
+                    f"{self._address.name}: {self._shown(reason)} after {self._captured} frames; trying again{how_long}",
                 )
             if not self._open_again(lost_at + self._patience.reconnect_seconds):
                 return
@@ -131,7 +132,7 @@ class LiveSource:
     def _ends_here(self, reader: DeviceReader) -> bool:
         """Whether the reader's end is the source's: a driver that threw (a station opens it again), or a film's end."""
         if reader.error and not self._patience.awaits_first:
-            self._failure = f"{self._address.name}: reading failed: {reader.error}"
+            self._failure = f"{self._address.name}: reading failed: {self._shown(reader.error)}"
             return True
         if self.total is None:
             return False
@@ -141,6 +142,10 @@ class LiveSource:
                 "connection broke."
             )
         return True
+
+    def _shown(self, text: str) -> str:
+        """What a driver said, without the secrets of the address."""
+        return text.replace(self._address.text, self._address.name)
 
     def _let_go(self, reader: DeviceReader) -> None:
         """Leave a reader; one that hangs in its driver is remembered, since each holds a thread."""
@@ -193,8 +198,9 @@ class LiveSource:
             self.total = reader.frame_count
             reader.begin()
             return reader
-        self._advice = (
-            reader.open_error.advice if isinstance(reader.open_error, NotThereError) else reader.error or _ADVICE
-        )
+        if isinstance(reader.open_error, NotThereError):
+            self._advice = reader.open_error.advice
+        else:
+            self._advice = self._shown(reader.error or _ADVICE)
         self._let_go(reader)
         return None

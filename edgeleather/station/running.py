@@ -71,7 +71,12 @@ class Summary(Counts):
         )
 
 
-def run(settings: RunSettings, stop: Stop, credentials: Credentials, open_writers: OpenWriters = lambda: ()) -> Summary:
+def inspect_source(
+    settings: RunSettings,
+    open_writers: OpenWriters = lambda: (),
+    stop: Stop | None = None,
+    credentials: Credentials | None = None,
+) -> Summary:
     """Inspect a source until it ends or `stop` is set.
 
     `open_writers` is called once all else is open; the loop closes what it gives. `credentials` take the secrets out of what is
@@ -80,6 +85,7 @@ def run(settings: RunSettings, stop: Stop, credentials: Credentials, open_writer
     Raises:
         EdgeLeatherError: bundle, store, sinks, source or writers cannot be opened.
     """
+    stop, credentials = stop or Stop(), credentials or Credentials(Path())
     recording = settings.recording
     name = f"station {recording.station}" if recording else "run"
     level = logging.INFO if recording else logging.DEBUG

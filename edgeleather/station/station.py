@@ -15,7 +15,7 @@ from edgeleather.sources.credentials import Credentials
 from edgeleather.sources.live import make_device
 from edgeleather.sources.opening import open_source
 from edgeleather.station.reading import read_station
-from edgeleather.station.running import OpenWriters, RunSettings, Summary, run
+from edgeleather.station.running import OpenWriters, RunSettings, Summary, inspect_source
 from edgeleather.station.settings import StationSettings
 
 
@@ -64,7 +64,7 @@ class Station:
             settings.source.watch,
             recording,
         )
-        return run(chosen, self.stop_request, credentials, open_writers)
+        return inspect_source(chosen, open_writers, self.stop_request, credentials)
 
     def stop(self) -> None:
         """End the run after the frame in hand; three seconds later nothing is waited for any more. Safe in a signal handler."""

@@ -236,6 +236,12 @@ def test_a_driver_that_throws_is_an_error_and_no_hang(toy, name):
         list(open_source("0"))
 
 
+def test_a_driver_that_says_its_address_tells_no_secret(monkeypatch):
+    monkeypatch.setitem(DEVICES, "rtsp://", "tests.sources.toy_devices:SaysItsAddress")
+    with pytest.raises(EdgeLeatherError, match=r"does not open\. cannot open rtsp://host/1$"):
+        open_source("rtsp://me:secret@host/1")
+
+
 class CountingInspector:
     """Stands where the inspector stands in the loop; the engine is not what is tested here."""
 

@@ -29,6 +29,11 @@ class Throws(OpensAndGivesNothing):
         raise RuntimeError("the driver broke")
 
 
+class SaysItsAddress(OpensAndGivesNothing):
+    def open(self):
+        raise ValueError(f"cannot open {self.address.text}")
+
+
 class ThrowsAtTheEnd(Throws):
     def release(self):
         raise RuntimeError("and once more")
