@@ -36,13 +36,13 @@ def open_source(
     Raises:
         EdgeLeatherError: nothing is there, or it is none of these.
     """
-    if not source:
-        raise EdgeLeatherError(f"expected {_KINDS}, got an empty --source.")
     stop = stop or threading.Event()
     try:
         address = parse_address(source) if isinstance(source, str) else source
     except ValueError as error:
         raise EdgeLeatherError(f"{error}.") from error
+    if not address.text:
+        raise EdgeLeatherError(f"expected {_KINDS}, got an empty --source.")
     if address.is_live and watch:
         raise EdgeLeatherError(f"expected a folder to watch, got {address.name}.")
     if address.is_live:

@@ -37,7 +37,10 @@ OpenWriters = Callable[[], Sequence[LoopWriter]]
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run inspects and with what; None for `recording` keeps no store. Secrets are filled in, paths usable as they are."""
+    """What a run inspects and with what; None for `recording` keeps no store. Secrets are filled in, paths usable as they are.
+
+    A station (`is_station`) goes on where its earlier run ended, and its start and end are logged.
+    """
 
     bundle: Path
     address: Address
@@ -45,6 +48,7 @@ class RunSettings:
     patience: Patience = Patience()
     watch: WatchFrom | None = None
     recording: RecordingSettings | None = None
+    is_station: bool = False
 
 
 @dataclass
@@ -87,8 +91,8 @@ def inspect_source(
     """
     stop, credentials = stop or Stop(), credentials or Credentials(Path())
     recording = settings.recording
-    name = f"station {recording.station}" if recording else "run"
-    level = logging.INFO if recording else logging.DEBUG
+    name = f"station {recording.station}" if recording and settings.is_station else "run"
+    level = logging.INFO if settings.is_station else logging.DEBUG
     with (
         quiet_opencv(),
         open_inspector(settings.bundle, settings.inspector) as inspector,
@@ -123,10 +127,10 @@ def _frames(settings: RunSettings, journal: Journal | None, credentials: Credent
         _LOGGER.log(_LEVELS.get(state, logging.INFO), "%s: %s", state, detail)
 
     recording, resumption = settings.recording, None
-    if recording and settings.watch == "new":
+    if recording and settings.is_station and settings.watch == "new":
         with contextlib.closing(Store(recording.store_folder)) as store:
             resumption = _resumption(store, Path(settings.address.text))
-    if recording and not settings.address.is_live:
+    if settings.is_station and not settings.address.is_live:
         on_state("streaming", settings.address.name)  # ends the fault of an earlier run whose source was lost
     return open_source(settings.address, stop, settings.patience, on_state, settings.watch, resumption)
 

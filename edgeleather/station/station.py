@@ -63,6 +63,7 @@ class Station:
             settings.source.patience,
             settings.source.watch,
             recording,
+            is_station=True,
         )
         return inspect_source(chosen, open_writers, self.stop_request, credentials)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -17,6 +18,10 @@ from click.testing import CliRunner
 
 from edgeleather.cli.main import main
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.events.alarms import AlarmRules
+from edgeleather.events.journal import Journal, StoreSettings
+from edgeleather.events.stop import Stop
+from edgeleather.events.store import Store
 from edgeleather.station.station import Station
 
 
@@ -115,3 +120,20 @@ def test_it_runs_where_the_commands_cannot_be_imported(bundle, good_picture, tmp
     code += f"print(Station.read({str(file)!r}).run().inferred)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "1\n", "")
+
+
+def test_inspect_with_a_store_goes_on_with_nothing_of_an_earlier_run(bundle, good_picture, tmp_path):
+    """Only a station does: it takes up pictures that came while it was down, and ends the fault of a lost source."""
+    (tmp_path / "in").mkdir()
+    store = tmp_path / "store"
+    journal = Journal(store, StoreSettings(), AlarmRules(), "x", None)
+    journal.source_changed("lost", "away")
+    journal.close(Stop())
+    command = ["inspect", str(bundle.folder), "--source", str(good_picture), "--store", str(store)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0 and "streaming" not in result.output
+    with contextlib.closing(Store(store)) as opened:
+        assert opened.is_raised("fault", "source")
+    Station.read(station_file(tmp_path, bundle, good_picture)).run()
+    with contextlib.closing(Store(store)) as opened:
+        assert not opened.is_raised("fault", "source")
