@@ -27,19 +27,21 @@ from edgeleather.benchmarks.soak_report import soak_picture, soak_report
 from edgeleather.bundle.bundle import read_bundle
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.events.alarms import AlarmRules
-from edgeleather.events.journal import Journal, StoreSettings
-from edgeleather.events.local_sinks import Stop
-from edgeleather.events.outbox import Deliverer
+from edgeleather.events.entry import Entry
+from edgeleather.events.journal import StoreSettings
 from edgeleather.events.pictures import PictureRules
+from edgeleather.events.recording import RecordingSettings, opened_journal
 from edgeleather.events.sinks.json_lines import JsonLinesSettings
-from edgeleather.events.sinks.table import AlertSettings
+from edgeleather.events.sinks.table import SinkSettings
 from edgeleather.events.sinks.webhook import WebhookSettings
+from edgeleather.events.stop import Stop
 from edgeleather.events.store import Filter, Store, Topic
 from edgeleather.files import write_atomically
 from edgeleather.imaging.images import read_image
 from edgeleather.imaging.preprocess import prepare
-from edgeleather.inspection.inspector import Inspection, Inspector, InspectorSettings
+from edgeleather.imaging.quiet import quiet_opencv
+from edgeleather.inspection.inspector import Inspector, InspectorSettings
+from edgeleather.logs import LogSettings, logging_to
 from edgeleather.machine import cpu_name, usable_cores
 from edgeleather.progress import track
 from edgeleather.sources.credentials import Credentials
@@ -78,12 +80,12 @@ class TimedSource:
 
 
 class Probe:
-    """Stands where the local sinks stand: when each verdict was out."""
+    """Stands where the writers stand: when each verdict was out."""
 
     def __init__(self) -> None:
         self.out_at: list[float] = []
 
-    def put(self, inspection: Inspection, stop: Stop, waits: bool = True) -> None:
+    def put(self, entry: Entry, stop: Stop, waits: bool = True) -> None:
         self.out_at.append(time.perf_counter())
 
     def close(self, stop: Stop) -> None:
@@ -96,8 +98,8 @@ class MemoryProbe:
     def __init__(self) -> None:
         self.resident_mb: list[float] = []
 
-    def put(self, inspection: Inspection, stop: Stop, waits: bool = True) -> None:
-        if inspection.frame % _SAMPLE_FRAMES == _SAMPLE_FRAMES - 1:
+    def put(self, entry: Entry, stop: Stop, waits: bool = True) -> None:
+        if entry.inspection.frame % _SAMPLE_FRAMES == _SAMPLE_FRAMES - 1:
             self.resident_mb.append(_resident_mb())
 
     def close(self, stop: Stop) -> None:
@@ -121,7 +123,8 @@ def main(bundle: Path, pictures: Path, out: Path, frames: int, rounds: int, defe
             raise EdgeLeatherError(f"expected no folder at {work} yet, found one. Choose another --work.")
         work.mkdir(parents=True)
         out.mkdir(parents=True, exist_ok=True)
-        result = soak(bundle, pictures, work, frames, rounds, defect_every)
+        with quiet_opencv(), logging_to(LogSettings(level="warning")):
+            result = soak(bundle, pictures, work, frames, rounds, defect_every)
     except EdgeLeatherError as error:
         raise click.ClickException(str(error)) from error
     write_atomically(out / "soak.json", (json.dumps(result, indent=1) + "\n").encode())
@@ -216,18 +219,18 @@ def _in_turn(turn: int) -> tuple[str, str]:
 def endure(inspector: Inspector, images: list[AnyArray], folder: Path, address: str, frames: int) -> dict[str, Any]:
     """Resident memory every 500 frames of a long run, and whether the store then has all of it."""
     probe, source = MemoryProbe(), TimedSource(images, frames, keeps=False)
-    journal = opened_journal(folder, address)
-    summary = run_loop(_Tracked(source), inspector, [probe], Stop(), journal)
+    with opened_journal(recording(folder, address), Credentials(folder), Stop()) as journal:
+        counts = run_loop(_Tracked(source), inspector, [probe], Stop(), journal)
     with contextlib.closing(Store(folder)) as store:
         rows = sum(1 for _ in store.select(Filter(topics=("good", "defect", "failed"))))
         waiting = {sink.name: sink.waiting for sink in store.sinks()}
     later = probe.resident_mb[len(probe.resident_mb) // 2 :]
     return {
         "frames": frames,
-        "seconds": summary.seconds,
-        "fps": summary.fps,
-        "defects": summary.defects,
-        "unrecorded": summary.unrecorded,
+        "seconds": counts.seconds,
+        "fps": counts.fps,
+        "defects": counts.defects,
+        "unrecorded": counts.unrecorded,
         "rows": rows,
         "waiting_at_the_end": waiting,
         "pictures_kept": journal.pictures.kept if journal.pictures else 0,
@@ -258,7 +261,8 @@ def _times(
     """When each frame was there and when its answer or verdict was out (perf_counter, seconds)."""
     source, probe = TimedSource(images, len(images), period_seconds), Probe()
     if work == "station":
-        run_loop(source, inspector, [probe], Stop(), opened_journal(folder, address))
+        with opened_journal(recording(folder, address), Credentials(folder), Stop()) as journal:
+            run_loop(source, inspector, [probe], Stop(), journal)
         return list(zip(source.given_at, probe.out_at, strict=True))
     prepared = {id(image): prepare(image, inspector.mode).images for image in {id(one): one for one in images}.values()}
     for frame in source:
@@ -267,20 +271,15 @@ def _times(
     return list(zip(source.given_at, probe.out_at, strict=True))
 
 
-def opened_journal(folder: Path, address: str) -> Journal:
-    """A journal with pictures and two sinks: the webhook and a JSON-lines file."""
-    folder.mkdir(exist_ok=True)
-    credentials = Credentials(folder)
-    settings: dict[str, AlertSettings] = {
+def recording(folder: Path, address: str) -> RecordingSettings:
+    """A store with pictures and two sinks: the webhook and a JSON-lines file."""
+    sinks: dict[str, SinkSettings] = {
         "webhook": WebhookSettings("webhook", address, _TOPICS),
         "log": JsonLinesSettings("jsonl", "events.jsonl", _TOPICS),
     }
-    deliverers = [
-        Deliverer(folder, name, _TOPICS, one.open(credentials, folder, "soak"), click.echo)
-        for name, one in settings.items()
-    ]
+    folder.mkdir(exist_ok=True)
     store = StoreSettings(folder=str(folder), pictures=PictureRules(max_mb=100, free_floor_mb=100))
-    return Journal(folder, store, AlarmRules(), "soak", None, deliverers, click.echo)
+    return RecordingSettings(folder, "soak", store=store, sinks=sinks)
 
 
 @contextlib.contextmanager

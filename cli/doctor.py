@@ -9,7 +9,7 @@ import click
 
 from edgeleather.cli.options import as_json_option, print_json, threads_option
 from edgeleather.engines.checkup import check_up
-from edgeleather.sources.live import has_gstreamer
+from edgeleather.sources.devices.opencv import has_gstreamer
 
 
 @click.command(epilog="Example: edgeleather doctor bundle")

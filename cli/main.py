@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import io
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from edgeleather import __version__
+from edgeleather.cli.log_options import add_log_options, log_options
 from edgeleather.errors import EdgeLeatherError, printable
 
 COMMANDS = {
@@ -46,16 +49,16 @@ class CommandTable(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        add_log_options(command)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a file name must not end a run on an ASCII terminal
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _end)  # as an exception, so that nothing half-made stays behind
         try:
-            return super().invoke(ctx)
+            with _ending_on_sigterm():
+                return super().invoke(ctx)
         except EdgeLeatherError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
@@ -66,6 +69,19 @@ class CommandTable(click.Group):
             raise click.ClickException(message) from error
         except KeyboardInterrupt as interrupt:
             raise click.ClickException(_INTERRUPTED) from interrupt
+
+
+@contextlib.contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """SIGTERM as an exception inside the block, so that nothing half-made stays behind; afterwards as it was before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(number: int, frame: object) -> None:
@@ -82,3 +98,6 @@ def main() -> None:
     Start with:  edgeleather teach PHOTOS --method memory-bank --out BUNDLE
     Then:        edgeleather inspect BUNDLE --source FOLDER
     """
+
+
+main.params += log_options()

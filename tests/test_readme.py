@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from edgeleather.benchmarks.soak import main as soak
 from edgeleather.cli.main import COMMANDS, main
-from edgeleather.station.station import read_station
+from edgeleather.station.reading import read_station
 from tests.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()

@@ -1,29 +1,31 @@
-"""From inspections to recorded events: the writer of the store, the alarm, faults, and who is told after the commit."""
+"""From inspections to recorded events: the store's writer, the alarm, faults, and the sinks that are woken after a commit."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import json
+import logging
 import random
 import threading
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.events.alarms import Alarm, AlarmChange, AlarmRules
-from edgeleather.events.local_sinks import Stop, to_record
+from edgeleather.events.entry import Entry, to_record
 from edgeleather.events.outbox import Deliverer
-from edgeleather.events.pictures import PICTURES_FOLDER, PictureRules, Pictures
+from edgeleather.events.pictures import PICTURES_FOLDER, DefectPictures, PictureRules
+from edgeleather.events.stop import Stop
 from edgeleather.events.store import Event, Store, StoreError, Topic
 from edgeleather.inspection.inspector import Inspection
-from edgeleather.sources.live import State
+from edgeleather.sources.states import State
 
+_LOGGER = logging.getLogger(__name__)
 _PERIOD_SECONDS = 0.085  # between commits; with the commit itself, a power cut takes at most 100 ms of records
 _MOST_WAITING = 4096
 _RETRY_SECONDS = 0.5
@@ -49,8 +51,8 @@ class StoreSettings:
             raise ValueError(f"keep_days: expected more than 0, got {self.keep_days}")
 
 
-class Noted(NamedTuple):
-    """What waits to be committed; `record` is a frame's, and empty for a fault."""
+class PendingEvent(NamedTuple):
+    """An event that waits to be committed; `record` is a frame's, and empty for a fault."""
 
     topic: Topic
     event_id: str
@@ -72,15 +74,14 @@ class Journal:
         station: str,
         article: str | None,
         deliverers: Sequence[Deliverer] = (),
-        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Open the store in `folder`, and go on with alarm and faults as an earlier run left them; `tell` gets a line a trouble.
+        """Open the store in `folder`, and go on with alarm and faults as an earlier run left them.
 
         Raises:
             EdgeLeatherError: the store cannot be opened.
         """
         self.unrecorded = 0
-        self._settings, self._station, self._tell = settings, station, tell
+        self._settings, self._station = settings, station
         self._article = None if article is None else printable(article)
         with contextlib.closing(Store(folder, create=True)) as store:
             self._alarm = Alarm(alarm, store.is_raised("alarm", "defects"))
@@ -88,12 +89,14 @@ class Journal:
             self._frames_fail = store.is_raised("fault", "frames")
         self._folder = folder
         self._failed_in_a_row = 0
-        self._queue: deque[Noted] = deque()
-        self._latest: dict[tuple[Topic, str], Noted] = {}
+        self._queue: deque[PendingEvent] = deque()
+        self._latest: dict[tuple[Topic, str], PendingEvent] = {}
         self._failing = False
         self._closing = threading.Event()
         try:
-            self.pictures = Pictures(folder / PICTURES_FOLDER, settings.pictures) if settings.pictures.keep else None
+            self.pictures = (
+                DefectPictures(folder / PICTURES_FOLDER, settings.pictures) if settings.pictures.keep else None
+            )
         except OSError as error:
             raise EdgeLeatherError(
                 f"{folder}: cannot keep pictures there: {error.strerror}. Choose another folder."
@@ -104,29 +107,28 @@ class Journal:
         for deliverer in self.deliverers:
             deliverer.start()
 
-    def take(self, inspection: Inspection) -> Inspection:
-        """Note an inspection; it comes back with what it did to the alarm, and flagged where it cannot be recorded."""
+    def take(self, inspection: Inspection) -> Entry:
+        """Queue an inspection for the store; its entry says what it did to the alarm, and whether it cannot be recorded."""
         event_id = _new_id()
         picture = None
         if inspection.verdict == "defect" and self.pictures:
             picture = self.pictures.take(inspection, event_id)
         is_recorded = not self._failing and len(self._queue) < _MOST_WAITING
         change = self._alarm.take(inspection.verdict)
-        if change or not is_recorded:
-            inspection = replace(inspection, alarm=change, unrecorded=not is_recorded)
-        record = to_record(inspection) if is_recorded or change else {}
+        entry = Entry(inspection, change, not is_recorded)
+        record = to_record(entry) if is_recorded or change else {}
         if is_recorded:
-            self._queue.append(Noted(inspection.verdict, event_id, record, {"picture": picture}))
+            self._queue.append(PendingEvent(inspection.verdict, event_id, record, {"picture": picture}))
         else:
             self.unrecorded += 1
         if change:
             details = {"picture": picture, "frame_event": event_id if is_recorded else None}
             self._change("alarm", change, "defects", record, details)
         self._watch_failures(inspection)
-        return inspection
+        return entry
 
     def source_changed(self, state: State, detail: str) -> None:
-        """Note a state of a live source; being lost is a fault until frames come again."""
+        """Take a state of a live source; being lost is a fault until frames come again."""
         if state == "lost" and not self._source_is_lost:
             self._source_is_lost = True
             self._fault("raised", "source", detail)
@@ -150,15 +152,18 @@ class Journal:
     def _change(
         self, topic: Topic, state: AlarmChange, what: str, record: dict[str, Any], details: dict[str, Any]
     ) -> None:
-        """Note a change of an alarm or fault. While the store takes none, the latest of each has to be enough at last."""
-        noted = Noted(topic, _new_id(), record, {"state": state, "what": what, "at": time.time(), **details})
+        """Queue a change of an alarm or fault. While the store takes none, the latest of each has to be enough at last."""
+        level = logging.WARNING if topic == "fault" and state == "raised" else logging.INFO
+        where = details.get("detail") or f"frame {record['frame']} of {record['source']}"
+        _LOGGER.log(level, "%s %s: %s, %s", topic, state, what, where)
+        pending = PendingEvent(topic, _new_id(), record, {"state": state, "what": what, "at": time.time(), **details})
         if len(self._queue) < 2 * _MOST_WAITING:
-            self._queue.append(noted)
+            self._queue.append(pending)
         else:
-            self._latest[topic, what] = noted
+            self._latest[topic, what] = pending
 
     def close(self, stop: Stop) -> None:
-        """Commit what is noted, write waiting pictures, let sinks go on for a moment; the rest goes out at the next start."""
+        """Commit what waits, write waiting pictures, let sinks go on for a moment; the rest goes out at the next start."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -175,10 +180,9 @@ class Journal:
     def _work(self) -> None:
         try:
             self._commit_until_the_end()
-        except Exception as error:  # a bug, so it keeps its traceback; verdicts go on, and say so
-            traceback.print_exc()
+        except Exception:  # a bug, so it keeps its traceback; verdicts go on, and say so
             self._failing = True
-            self._tell(f"store: stopped: {type(error).__name__}: {error}. Verdicts go on, unrecorded.")
+            _LOGGER.exception("store: stopped. Verdicts go on, unrecorded.")
 
     def _commit_until_the_end(self) -> None:
         store: Store | None = None
@@ -203,7 +207,7 @@ class Journal:
     def _commit_all(self, store: Store | None) -> Store | None:
         """Write all that waits; what could not be written waits on, for a new connection."""
         if store and not store.is_in_place():
-            self._tell(f"store: {store.path} was moved away; a new one is begun")
+            _LOGGER.warning("store: %s was moved away; a new one is begun", store.path)
             store.close()
             store = None
         while waiting := list(itertools.islice(self._queue, _MOST_A_COMMIT)):
@@ -212,7 +216,7 @@ class Journal:
                 store.append([self._event(one) for one in waiting])
             except EdgeLeatherError as error:
                 if not self._failing:
-                    self._tell(f"store: cannot record: {error} Verdicts go on, unrecorded.")
+                    _LOGGER.error("store: cannot record: %s Verdicts go on, unrecorded.", error)
                 self._failing = True
                 if store:
                     store.close()
@@ -226,7 +230,7 @@ class Journal:
                 deliverer.wake(topics)
         if self._failing:
             self._failing = False
-            self._tell(f"store: records again; {self.unrecorded} verdicts were not recorded")
+            _LOGGER.info("store: records again; %s verdicts were not recorded", self.unrecorded)
         return store
 
     def _opened(self) -> Store:
@@ -236,8 +240,8 @@ class Journal:
             deliverer.register(store)
         return store
 
-    def _event(self, noted: Noted) -> Event:
-        topic, event_id, record, details = noted
+    def _event(self, pending: PendingEvent) -> Event:
+        topic, event_id, record, details = pending
         at = details["at"] if "at" in details else record["captured_at"]
         named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
         try:

@@ -1,44 +1,26 @@
-"""Delivery: one thread a sink tells its receiver what the store has committed, in order, at least once, with back-off."""
+"""Delivery: one thread per sink tells its receiver what the store has committed, in order, at least once, with back-off."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
 
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.events.sinks.sink import DeliveryError, RefusedError, Sink
 from edgeleather.events.store import Store, StoredEvent, StoreError, Topic
+
+_LOGGER = logging.getLogger(__name__)
 
 _BATCH_EVENTS = 64
 _ACKNOWLEDGE_SECONDS = 0.1  # what is told again, under the same id, when the station is killed in between
 _LOOK_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
 _REFUSALS = 3
-
-
-class DeliveryError(EdgeLeatherError):
-    """The receiver could not be told now; it is tried again."""
-
-
-class RefusedError(EdgeLeatherError):
-    """The receiver will not take this event; after three refusals it is set aside."""
-
-
-class AlertSink(Protocol):
-    """Tells one receiver, on its deliverer's thread; `close` may come from another one, to break a delivery off."""
-
-    def deliver(self, event_id: str, body: str) -> None:
-        """Tell of one event (a JSON object); a return means that the receiver has it.
-
-        Raises:
-            DeliveryError, RefusedError: it has not.
-        """
-
-    def close(self) -> None: ...
 
 
 class Deliverer:
@@ -49,14 +31,13 @@ class Deliverer:
         folder: Path,
         name: str,
         topics: Sequence[Topic],
-        sink: AlertSink,
-        tell: Callable[[str], None],
+        sink: Sink,
         hide: Callable[[str], str] = lambda text: text,
     ) -> None:
-        """`tell` gets one line when a receiver cannot be reached, and one when it can again; `hide` takes secrets out of it."""
+        """`hide` takes secrets out of what is logged and stored."""
         self.name = name
         self.first_error: str | None = None
-        self._folder, self._topics, self._sink, self._tell, self._hide = folder, frozenset(topics), sink, tell, hide
+        self._folder, self._topics, self._sink, self._hide = folder, frozenset(topics), sink, hide
         self._woken, self._closing = threading.Event(), threading.Event()
         self._until = float("inf")
         self._refused = (0, 0)  # the event, and how often
@@ -105,7 +86,8 @@ class Deliverer:
             except Exception as error:
                 is_done = is_empty = False
                 if not isinstance(error, EdgeLeatherError) and self.first_error is None:
-                    traceback.print_exc()  # a bug, so it keeps its traceback; but what waits must not wait for ever
+                    # A bug, so it keeps its traceback, without secrets; but what waits must not wait for ever.
+                    _LOGGER.error("sink %s: %s", self.name, self._hide(traceback.format_exc()))
                 self._note_failure(store, str(error) or type(error).__name__)
                 if store and isinstance(error, StoreError):
                     store.close()
@@ -139,7 +121,7 @@ class Deliverer:
                 store.told(self.name, told)
         if batch and self.first_error:
             self.first_error = None
-            self._tell(f"sink {self.name}: delivers again")
+            _LOGGER.info("sink %s: delivers again", self.name)
         return len(batch) < _BATCH_EVENTS
 
     def _deliver(self, store: Store, stored: StoredEvent, told: list[int]) -> None:
@@ -154,7 +136,7 @@ class Deliverer:
                 store.told(self.name, told)
                 told.clear()
             store.put_aside(self.name, stored.seq, self._hide(str(error)))
-            self._tell(f"sink {self.name}: event {stored.event.id} is set aside: {self._hide(str(error))}")
+            _LOGGER.warning("sink %s: event %s is set aside: %s", self.name, stored.event.id, self._hide(str(error)))
         else:
             told.append(stored.seq)
 
@@ -169,4 +151,4 @@ class Deliverer:
     def _trouble(self, reason: str) -> None:
         if self.first_error is None:
             self.first_error = self._hide(reason)
-            self._tell(f"sink {self.name}: {self.first_error} It is tried again, and nothing is lost.")
+            _LOGGER.warning("sink %s: %s It is tried again, and nothing is lost.", self.name, self.first_error)

@@ -6,12 +6,12 @@ JPEG, since a PNG takes ten times the processor's time (4.0 against 0.4 ms at 25
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import shutil
 import threading
 import time
-import traceback
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from edgeleather.imaging.images import write_image
 from edgeleather.inspection.inspector import Inspection
 from edgeleather.inspection.overlay import draw_overlay
 
+_LOGGER = logging.getLogger(__name__)
 PICTURES_FOLDER = "pictures"
 _QUEUE_FRAMES = 8
 _FORGET_EVERY_SECONDS = 60.0
@@ -47,7 +48,7 @@ class PictureRules:
             raise ValueError(f"free_floor_mb: expected 0 or more, got {self.free_floor_mb}")
 
 
-class Pictures:
+class DefectPictures:
     """Overlay pictures of defects. A frame that comes too fast, or finds no room, has none; it is counted, never waited for.
 
     Used by one thread; another writes.
@@ -110,7 +111,7 @@ class Pictures:
             self._write(name, inspection)
         except Exception as error:
             if not isinstance(error, EdgeLeatherError | OSError) and not self.first_error:
-                traceback.print_exc()  # a bug, so it keeps its traceback; the next picture may go well
+                _LOGGER.exception("a picture of a defect failed")  # a bug; the next picture may go well
             self.skipped += 1
             self.first_error = self.first_error or str(error)
 

@@ -1,6 +1,6 @@
 """The local record of everything seen: an SQLite file in which every verdict, alarm and fault is a row, and the outbox.
 
-The outbox is a cursor a sink: what it has been told of lies behind, what it is still to be told of ahead. An event that a
+The outbox is one cursor per sink: what it has been told of lies behind, what it is still to be told of ahead. An event that a
 receiver refuses for good is set aside, so that it holds up no other.
 """
 
@@ -16,30 +16,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.events.migrations import create_schema, migrate, require_known_version, schema_version, version_of
+from edgeleather.events.store_lock import only_writer
 from edgeleather.files import cannot_write
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Topic = Literal["good", "defect", "failed", "alarm", "fault"]
 TOPICS: tuple[Topic, ...] = ("good", "defect", "failed", "alarm", "fault")
 STORE_FILE = "events.sqlite"
-_SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10.0
-_TABLES = """
-CREATE TABLE events (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, at REAL NOT NULL, topic TEXT NOT NULL,
-  article TEXT, frame INTEGER, body TEXT NOT NULL
-);
-CREATE INDEX events_by_topic ON events (topic, seq);
-CREATE INDEX events_by_time ON events (at);
-CREATE TABLE sinks (
-  name TEXT PRIMARY KEY, topics TEXT NOT NULL, told_seq INTEGER NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
-  last_error TEXT
-);
-CREATE TABLE marks (name TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE set_aside (
-  sink TEXT NOT NULL, seq INTEGER NOT NULL, error TEXT NOT NULL, again INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (sink, seq)
-) WITHOUT ROWID;
-"""
 
 
 class Event(NamedTuple):
@@ -103,10 +88,10 @@ class Store:
     """One connection to the store of a folder; each thread and process has its own."""
 
     def __init__(self, folder: Path, create: bool = False) -> None:
-        """Open it; with `create`, make it where there is none.
+        """Open it, and bring an older one to this version; with `create`, for its only writer, make it where there is none.
 
         Raises:
-            EdgeLeatherError: there is none, it is damaged or of another version, or the disk refuses.
+            EdgeLeatherError: there is none, it is damaged or of a newer version, or the disk refuses.
         """
         self.path = folder / STORE_FILE
         if not create and not self.path.is_file():
@@ -139,20 +124,15 @@ class Store:
         # FULL syncs the log at each commit: what was committed outlives a power cut, and kill -9 all the more.
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 2000"):
             self._connection.execute(f"PRAGMA {pragma}")
-        if create and not self._version():
+        if create and not version_of(self._connection):
             with self._transaction():
-                if not self._version():  # another process may have been first
-                    for statement in _TABLES.split(";\n"):
-                        self._connection.execute(statement)
-                    self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        if self._version() != _SCHEMA_VERSION:
-            raise EdgeLeatherError(
-                f"{self.path}: expected a store of version {_SCHEMA_VERSION}, got {self._version()}. Move it away, or use the "
-                "edgeleather that made it."
-            )
-
-    def _version(self) -> int:
-        return self._one("PRAGMA user_version", ())
+                if not version_of(self._connection):  # another process may have been first
+                    create_schema(self._connection)
+        require_known_version(self._connection, self.path)
+        if version_of(self._connection) < schema_version():
+            # Who creates is the store's only writer. A reader must not change what a station of an older edgeleather writes.
+            with contextlib.nullcontext() if create else only_writer(self.path.parent):
+                migrate(self._connection, self.path)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -14,10 +14,6 @@ from edgeleather.files import write_atomically
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
-cv2.utils.logging.setLogLevel(
-    cv2.utils.logging.LOG_LEVEL_SILENT
-)  # its decoders print their own half-sentences; every failure is reported here, once
-
 
 def is_image(path: Path) -> bool:
     """Whether a file's name says that it is a picture (hidden files are not)."""

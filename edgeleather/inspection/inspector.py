@@ -16,7 +16,6 @@ from edgeleather.engines.built import open_proven, open_trusted, proven
 from edgeleather.engines.engine import Engine
 from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError, printable
-from edgeleather.events.alarms import AlarmChange
 from edgeleather.imaging.preprocess import Fit, InputMode, prepare
 from edgeleather.inspection.decisions import (
     DecisionRules,
@@ -27,6 +26,7 @@ from edgeleather.inspection.decisions import (
     within_polygon,
 )
 from edgeleather.inspection.inference import infer_prepared
+from edgeleather.sources.files import frame_of_picture
 from edgeleather.sources.frame import Frame
 
 
@@ -35,7 +35,7 @@ class Inspection:
     """The record of one frame. A frame that failed has one too, with `error` and no score.
 
     `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels. `small_regions` were
-    left out because the decision rules ask for larger ones. `unrecorded` says that the store could not take this record.
+    left out because the decision rules ask for larger ones.
     """
 
     frame: int
@@ -52,16 +52,14 @@ class Inspection:
     anomaly_map: Float32Array | None
     map_box_xywh: tuple[int, int, int, int] | None
     small_regions: int = 0
-    alarm: AlarmChange | None = None
-    unrecorded: bool = False
 
 
 @dataclass(frozen=True)
 class InspectorSettings:
-    """What a user may choose at inspection; None keeps what the bundle says."""
+    """What a user may choose at inspection; None keeps what the bundle says, and for `backend` means ONNX Runtime."""
 
     precision: str | None = None
-    backend: str = REFERENCE_BACKEND
+    backend: str | None = None
     trusted_engine: Path | None = None
     input_kind: str | None = None
     fit: Fit | None = None
@@ -72,7 +70,10 @@ class InspectorSettings:
 
 
 class Inspector:
-    """A bundle's engine with its input mode and thresholds. Make, use and close it on one thread."""
+    """A bundle's engine with its input mode and thresholds. Make, use and close it on one thread.
+
+    Leaving its `with` block closes it.
+    """
 
     def __init__(self, bundle: Bundle, settings: InspectorSettings) -> None:
         """Load the engine and replay one golden frame.
@@ -105,8 +106,15 @@ class Inspector:
         else:
             self.thresholds.verdict_for(2 * self.thresholds.tiles_per_frame, self._rate)
 
-    def inspect(self, frame: Frame) -> Inspection:
-        """The verdict on a frame; never raises for what is wrong with the frame itself."""
+    def inspect(self, picture: Frame | str | Path | AnyArray) -> Inspection:
+        """The verdict on a frame, a picture file, or an image [h, w] or [h, w, 3] (BGR, 8 or 16 bits) as OpenCV gives it.
+
+        What is wrong with the picture itself makes the verdict `failed`.
+
+        Raises:
+            EdgeLeatherError: no file is at the path.
+        """
+        frame = picture if isinstance(picture, Frame) else _frame_of(picture)
         started = time.perf_counter()
         try:
             if frame.image is None:
@@ -162,6 +170,21 @@ class Inspector:
     def close(self) -> None:
         self.engine.close()
 
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _frame_of(picture: str | Path | AnyArray) -> Frame:
+    if isinstance(picture, np.ndarray):
+        return Frame(0, time.time(), "array", picture)
+    path = Path(picture)
+    if not path.exists():
+        raise EdgeLeatherError(f"expected a picture at {path}, found nothing there.")
+    return frame_of_picture(0, path)
+
 
 def open_proven_engine(bundle: Bundle, settings: InspectorSettings) -> tuple[Engine, str]:
     """The engine to inspect with and the graph that it is of, after it has given the recorded answer to one golden frame.
@@ -172,7 +195,9 @@ def open_proven_engine(bundle: Bundle, settings: InspectorSettings) -> tuple[Eng
     if settings.trusted_engine:
         engine, graph = open_trusted(bundle, settings.trusted_engine, settings.threads)
         return proven(bundle, engine, graph), graph
-    return open_proven(bundle, settings.precision or bundle.default_precision, settings.threads, settings.backend)
+    return open_proven(
+        bundle, settings.precision or bundle.default_precision, settings.threads, settings.backend or REFERENCE_BACKEND
+    )
 
 
 def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:

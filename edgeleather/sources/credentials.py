@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.errors import EdgeLeatherError
 
 _PLACE = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -72,27 +72,3 @@ class Credentials:
         for secret, place in sorted(self._places.items(), key=lambda pair: -len(pair[0])):
             text = text.replace(secret, place)
         return text
-
-
-def has_literal_credentials(address: str) -> bool:
-    """Whether an address names a user or password that is no placeholder.
-
-    An @ behind the first / is a path's, unless what stands before that / cannot be a host: a password may hold a / by mistake.
-    """
-    _, found, rest = address.partition("://")
-    rest = _PLACE.sub("", rest)
-    place = rest.partition("/")[0]
-    user, at, _ = place.rpartition("@")
-    if not at and ":" in place and not place.startswith("[") and not place.rpartition(":")[2].isdecimal():
-        user, at, _ = rest.rpartition("@")
-    return bool(found and at and user.strip(":"))
-
-
-def without_credentials(address: str) -> str:
-    """An address as it may be shown and recorded: without user, password and query.
-
-    By hand: a password with `/`, `?` or `#` in it, which should have been percent-encoded, must not be shown either.
-    """
-    scheme, _, rest = address.partition("://")
-    place = rest.rpartition("@")[2]
-    return printable(f"{scheme}://{re.split('[?#]', place)[0]}")

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from edgeleather.errors import EdgeLeatherError, printable
-from edgeleather.imaging.images import is_image, read_image
+from edgeleather.imaging.images import is_image
+from edgeleather.sources.files import frame_of_picture
 from edgeleather.sources.frame import DropPolicy, Frame
-from edgeleather.sources.live import StateListener
+from edgeleather.sources.states import StateListener
 
 WatchFrom = Literal["new", "all"]
 _LOOK_SECONDS = 0.1
@@ -161,17 +162,6 @@ def _is_there(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def frame_of_picture(index: int, path: Path) -> Frame:
-    """A picture file as a frame; one that does not decode has failed."""
-    started = time.perf_counter()
-    image, error = None, None
-    try:
-        image = read_image(path)
-    except EdgeLeatherError as failure:
-        error = str(failure)
-    return Frame(index, time.time(), printable(str(path)), image, 1e3 * (time.perf_counter() - started), error)
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, Stamp, float]]:

@@ -1,1 +1,1 @@
-"""The inspection loop and the station file."""
+"""The inspection loop, and stations: what one inspection place is, opened and run from a file."""

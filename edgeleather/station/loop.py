@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.events.entry import Entry
 from edgeleather.events.journal import Journal
-from edgeleather.events.local_sinks import LocalSink, Stop
+from edgeleather.events.stop import Stop
+from edgeleather.events.writers import LoopWriter
 from edgeleather.inspection.inspector import Inspector
 from edgeleather.sources.frame import FrameSource
 
@@ -20,8 +22,8 @@ _SWITCH_SECONDS = 0.0002
 
 
 @dataclass
-class Summary:
-    """What a run came to: `captured` = `inferred` + `dropped` + `failed`; `defects` and `unrecorded` are among these."""
+class Counts:
+    """What a loop came to: `captured` = `inferred` + `dropped` + `failed`; `defects` and `unrecorded` are among these."""
 
     captured: int = 0
     inferred: int = 0
@@ -39,45 +41,54 @@ class Summary:
 def run_loop(
     source: FrameSource,
     inspector: Inspector,
-    sinks: Sequence[LocalSink],
+    writers: Sequence[LoopWriter],
     stop: Stop,
     journal: Journal | None = None,
-) -> Summary:
-    """Inspect every frame until the source ends or `stop` is set; every frame's record reaches the journal and every sink.
+) -> Counts:
+    """Inspect every frame until the source ends or `stop` is set; every frame's record reaches the journal and every writer.
 
-    Files lose no frame, so a full sink is waited for; what is live is not, so the record is lost and counted.
+    Files lose no frame, so a full writer is waited for; what is live is not, so the record is lost and counted.
     """
-    if journal:
-        sys.setswitchinterval(_SWITCH_SECONDS)
-    summary = Summary()
+    counts = Counts()
     waits = source.drop_policy == "every_frame"
     started = time.perf_counter()
     try:
-        with contextlib.closing(iter(source)) as frames:
+        with _quick_switches(is_needed=journal is not None), contextlib.closing(iter(source)) as frames:
             for frame in frames:
-                summary.captured += 1
+                counts.captured += 1
                 inspection = inspector.inspect(frame)
-                if journal:
-                    inspection = journal.take(inspection)
-                for sink in sinks:
-                    sink.put(inspection, stop, waits)
-                summary.failed += inspection.verdict == "failed"
-                summary.first_failure = summary.first_failure or inspection.error
-                summary.inferred += inspection.verdict != "failed"
-                summary.defects += inspection.verdict == "defect"
+                entry = journal.take(inspection) if journal else Entry(inspection)
+                for writer in writers:
+                    writer.put(entry, stop, waits)
+                counts.failed += inspection.verdict == "failed"
+                counts.first_failure = counts.first_failure or inspection.error
+                counts.inferred += inspection.verdict != "failed"
+                counts.defects += inspection.verdict == "defect"
                 if stop.is_set():
                     break
     except EdgeLeatherError as error:
-        summary.source_error = str(error)
+        counts.source_error = str(error)
     finally:
-        for sink in sinks:
-            sink.close(stop)
+        for writer in writers:
+            writer.close(stop)
         if journal:
             journal.close(stop)
-            summary.unrecorded = journal.unrecorded
-    summary.dropped = source.dropped
-    summary.captured += source.dropped
-    summary.seconds = time.perf_counter() - started
-    summary.fps = summary.inferred / summary.seconds if summary.seconds else 0.0
-    summary.stopped_by_signal = stop.is_set()
-    return summary
+            counts.unrecorded = journal.unrecorded
+    counts.dropped = source.dropped
+    counts.captured += source.dropped
+    counts.seconds = time.perf_counter() - started
+    counts.fps = counts.inferred / counts.seconds if counts.seconds else 0.0
+    counts.stopped_by_signal = stop.is_set()
+    return counts
+
+
+@contextlib.contextmanager
+def _quick_switches(is_needed: bool) -> Iterator[None]:
+    """Python's threads change more often inside the block, if that is needed."""
+    before = sys.getswitchinterval()
+    if is_needed:
+        sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

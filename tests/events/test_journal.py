@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sqlite3
 import time
 from dataclasses import replace
@@ -11,12 +12,12 @@ import pytest
 
 from edgeleather.events.alarms import AlarmRules
 from edgeleather.events.journal import Journal, StoreSettings
-from edgeleather.events.local_sinks import Stop
 from edgeleather.events.outbox import Deliverer
 from edgeleather.events.pictures import PICTURES_FOLDER, PictureRules
+from edgeleather.events.stop import Stop
 from edgeleather.events.store import STORE_FILE, Filter, Store
 from edgeleather.inspection.inspector import Inspection, Inspector, InspectorSettings
-from edgeleather.sources.files import MemorySource
+from edgeleather.sources.memory import MemorySource
 from edgeleather.station.loop import run_loop
 from tests.events.receivers import wait_until
 
@@ -31,8 +32,8 @@ def inspection(frame, verdict="good", noise=None):
     )  # fmt: skip
 
 
-def opened(folder, alarm=AlarmRules(), pictures=PictureRules(free_floor_mb=0), tell=lambda line: None, **settings):
-    return Journal(folder, StoreSettings(pictures=pictures, **settings), alarm, "line-3", "calf", tell=tell)
+def opened(folder, alarm=AlarmRules(), pictures=PictureRules(free_floor_mb=0), **settings):
+    return Journal(folder, StoreSettings(pictures=pictures, **settings), alarm, "line-3", "calf")
 
 
 def bodies(folder, *topics):
@@ -194,7 +195,7 @@ def test_a_record_that_cannot_be_written_is_not_the_end_of_the_others(tmp_path):
     assert "could not be written" in first["error"] and second["source"] == "caf\udce9.png" and third["frame"] == 2
 
 
-def test_a_store_that_is_moved_away_is_begun_anew_and_sinks_go_on(tmp_path):
+def test_a_store_that_is_moved_away_is_begun_anew_and_sinks_go_on(tmp_path, caplog):
     told = []
 
     class Records:
@@ -204,9 +205,9 @@ def test_a_store_that_is_moved_away_is_begun_anew_and_sinks_go_on(tmp_path):
         def close(self):
             pass
 
-    folder, lines = tmp_path / "store", []
-    deliverer = Deliverer(folder, "one", ["good"], Records(), lines.append)
-    journal = Journal(folder, StoreSettings(), AlarmRules(), "x", None, [deliverer], lines.append)
+    folder = tmp_path / "store"
+    deliverer = Deliverer(folder, "one", ["good"], Records())
+    journal = Journal(folder, StoreSettings(), AlarmRules(), "x", None, [deliverer])
     journal.take(inspection(0))
     wait_until(lambda: told == [0], 5, told)
     away = tmp_path / "away"
@@ -215,10 +216,10 @@ def test_a_store_that_is_moved_away_is_begun_anew_and_sinks_go_on(tmp_path):
         path.rename(away / path.name)
     for n in (1, 2):
         journal.take(inspection(n))
-    wait_until(lambda: told == [0, 1, 2], 10, lines)
+    wait_until(lambda: told == [0, 1, 2], 10, caplog.messages)
     journal.close(Stop())
     assert [row["frame"] for row in bodies(folder, "good")] == [1, 2]
-    assert any("moved away; a new one is begun" in line for line in lines)
+    assert any("moved away; a new one is begun" in line for line in caplog.messages)
 
 
 def test_while_the_store_takes_nothing_memory_is_bounded_and_the_last_state_is_told_at_last(tmp_path, monkeypatch):
@@ -251,38 +252,42 @@ def test_a_sink_that_the_station_no_longer_has_holds_no_rows(tmp_path):
 
 @pytest.mark.tmpfs
 def test_on_a_full_disk_verdicts_go_on_unrecorded_until_there_is_room_again(
-    bundle, small_disk_2mb, noise_bgr, tmp_path
+    bundle, small_disk_2mb, noise_bgr, tmp_path, caplog
 ):
-    """Issue 8: a small tmpfs fills up and verdicts go on."""
-    lines, seen = [], []
+    """a small tmpfs fills up and verdicts go on."""
+    seen = []
+    caplog.set_level(logging.INFO, "edgeleather")
+
+    def lines():
+        return [line for line in caplog.messages if line.startswith("store:")]
 
     class Screen:
-        def put(self, inspected, stop, waits):
-            seen.append(inspected)
+        def put(self, entry, stop, waits):
+            seen.append(entry)
             if len(seen) == 100:
                 wait_until(lambda: bodies(small_disk_2mb), 5, "nothing is recorded")
                 fill.write_bytes(b"x" * free_bytes(small_disk_2mb))
             if len(seen) == 200:
-                wait_until(lambda: any("cannot record" in line for line in lines), 5, lines)
+                wait_until(lambda: any("cannot record" in line for line in lines()), 5, lines())
             if len(seen) == 300:
                 fill.unlink()
-                wait_until(lambda: any("records again" in line for line in lines), 5, lines)
+                wait_until(lambda: any("records again" in line for line in lines()), 5, lines())
 
         def close(self, stop):
             pass
 
     fill = small_disk_2mb / "fill"
     inspector = Inspector(bundle, InspectorSettings())
-    journal = opened(small_disk_2mb, tell=lines.append)
+    journal = opened(small_disk_2mb)
     with contextlib.closing(inspector):
         summary = run_loop(MemorySource([noise_bgr] * 400), inspector, [Screen()], Stop(), journal)
     assert summary.inferred == 400 == len(seen)
-    flagged = [one.frame for one in seen if one.unrecorded]
+    flagged = [one.inspection.frame for one in seen if one.unrecorded]
     assert flagged and flagged == list(range(flagged[0], flagged[-1] + 1)) and flagged[-1] <= 300
     rows = [row["frame"] for row in bodies(small_disk_2mb, "good", "defect", "failed")]
     assert rows == [n for n in range(400) if n not in flagged]
-    assert summary.unrecorded == len(flagged) and len(lines) == 2
-    assert "database or disk is full" in lines[0] and f"{len(flagged)} verdicts were not recorded" in lines[1]
+    assert summary.unrecorded == len(flagged) and len(lines()) == 2
+    assert "database or disk is full" in lines()[0] and f"{len(flagged)} verdicts were not recorded" in lines()[1]
 
 
 def free_bytes(folder):

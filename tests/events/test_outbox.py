@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 
 import pytest
 
-from edgeleather.events.outbox import Deliverer, DeliveryError
+from edgeleather.events.outbox import Deliverer
+from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.events.sinks.webhook import WebhookSettings
 from edgeleather.events.store import Event, Store
 from edgeleather.sources.credentials import Credentials
@@ -41,8 +43,8 @@ def states(folder):
 
 
 @contextlib.contextmanager
-def delivering(folder, name, sink, tell=lambda line: None, hide=lambda text: text):
-    deliverer = Deliverer(folder, name, ["alarm"], sink, tell, hide)
+def delivering(folder, name, sink, hide=lambda text: text):
+    deliverer = Deliverer(folder, name, ["alarm"], sink, hide)
     deliverer.start()
     try:
         yield deliverer
@@ -63,13 +65,12 @@ def test_events_are_told_in_order_and_not_again_at_the_next_start(tmp_path):
     assert second.told == ["e100"]
 
 
-def test_what_waits_at_the_end_goes_out_at_the_next_start(tmp_path):
-    lines = []
-    with delivering(tmp_path, "one", Records(DeliveryError("no route.")), lines.append) as deliverer:
+def test_what_waits_at_the_end_goes_out_at_the_next_start(tmp_path, caplog):
+    with delivering(tmp_path, "one", Records(DeliveryError("no route."))) as deliverer:
         append(tmp_path, range(3))
         deliverer.wake({"alarm"})
-        wait_until(lambda: lines, 5, lines)
-    assert lines == ["sink one: no route. It is tried again, and nothing is lost."]
+        wait_until(lambda: caplog.messages, 5, "nothing is said")
+    assert caplog.messages == ["sink one: no route. It is tried again, and nothing is lost."]
     assert states(tmp_path)["one"].waiting == 3 and states(tmp_path)["one"].last_error == "no route."
     after = Records()
     with delivering(tmp_path, "one", after):
@@ -87,16 +88,17 @@ def test_one_sinks_failure_touches_no_other(tmp_path):
     assert waiting == {"a": 10, "b": 10, "c": 0} and good.told == [f"e{n}" for n in range(10)]
 
 
-def test_a_receiver_that_is_back_gets_all_in_order_and_who_watches_is_told(tmp_path):
-    lines, sink = [], Records(DeliveryError("away."))
-    with delivering(tmp_path, "one", sink, lines.append) as deliverer:
+def test_a_receiver_that_is_back_gets_all_in_order_and_who_watches_is_told(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "edgeleather")
+    sink = Records(DeliveryError("away."))
+    with delivering(tmp_path, "one", sink) as deliverer:
         append(tmp_path, range(5))
         deliverer.wake({"alarm"})
-        wait_until(lambda: lines, 5, lines)
+        wait_until(lambda: caplog.messages, 5, "nothing is said")
         sink.error = None
         wait_until(lambda: len(sink.told) == 5, 10, sink.told)
-        wait_until(lambda: len(lines) == 2, 5, lines)
-    assert sink.told == [f"e{n}" for n in range(5)] and lines[1] == "sink one: delivers again"
+        wait_until(lambda: len(caplog.messages) == 2, 5, caplog.messages)
+    assert sink.told == [f"e{n}" for n in range(5)] and caplog.messages[1] == "sink one: delivers again"
 
 
 def test_an_event_that_is_refused_three_times_is_set_aside_and_can_be_put_back(tmp_path):
@@ -115,16 +117,15 @@ def test_an_event_that_is_refused_three_times_is_set_aside_and_can_be_put_back(t
     assert states(tmp_path)["mes"].set_aside == 0 and states(tmp_path)["mes"].waiting == 0
 
 
-def test_secrets_are_taken_out_of_what_is_kept_and_shown(tmp_path):
-    lines = []
+def test_secrets_are_taken_out_of_what_is_kept_and_shown(tmp_path, caplog):
     sink = Records(DeliveryError("cannot log in as operator:hunter2."))
     hide = lambda text: text.replace("hunter2", "${PASSWORD}")  # noqa: E731
-    with delivering(tmp_path, "one", sink, lines.append, hide) as deliverer:
+    with delivering(tmp_path, "one", sink, hide) as deliverer:
         append(tmp_path, [1])
         deliverer.wake({"alarm"})
-        wait_until(lambda: lines, 5, lines)
+        wait_until(lambda: caplog.messages, 5, "nothing is said")
         wait_until(lambda: states(tmp_path)["one"].last_error, 5, "nothing noted")
-    assert "hunter2" not in lines[0] + states(tmp_path)["one"].last_error
+    assert "hunter2" not in caplog.text + states(tmp_path)["one"].last_error
 
 
 def test_a_sink_that_hangs_holds_the_end_up_for_seconds_only(tmp_path):

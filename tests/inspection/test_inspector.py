@@ -10,8 +10,10 @@ from edgeleather.bundle.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.images import read_image
 from edgeleather.inspection.inspector import Inspector, InspectorSettings
+from edgeleather.inspection.opening import open_inspector
 from edgeleather.machine import saturates_integer_products
-from edgeleather.sources.files import Frame, MemorySource
+from edgeleather.sources.frame import Frame
+from edgeleather.sources.memory import MemorySource
 from tests.tiny import spoil_answers
 
 
@@ -106,3 +108,36 @@ def test_golden_frames_decide_between_the_8_bit_and_the_7_bit_graph(bundle_copy)
     spoil_answers(bundle_copy, INT8_7BIT_GRAPH)
     with pytest.raises(EdgeLeatherError, match="does not give the recorded answers"):
         Inspector(read_bundle(bundle_copy), InspectorSettings(precision="int8"))
+
+
+def test_a_path_an_array_and_a_frame_get_the_same_verdict(inspector, hole_picture):
+    image = read_image(hole_picture)
+    seen = [inspector.inspect(one) for one in (hole_picture, str(hole_picture), image, frame_of(image))]
+    assert len({(one.verdict, one.score, one.regions) for one in seen}) == 1 and seen[0].verdict == "defect"
+    assert seen[0].source == str(hole_picture) and seen[0].timings_ms["capture"] > 0
+
+
+def test_a_picture_that_cannot_be_read_failed_and_one_that_is_not_there_raises(inspector, tmp_path):
+    (tmp_path / "damaged.png").write_bytes(b"damaged")
+    for path in (tmp_path / "damaged.png", tmp_path):
+        inspection = inspector.inspect(path)
+        assert inspection.verdict == "failed" and inspection.error.startswith(str(path))
+    with pytest.raises(EdgeLeatherError, match=r"expected a picture at .*, found nothing there"):
+        inspector.inspect(tmp_path / "absent.png")
+    assert inspector.inspect(np.zeros((0, 0, 3), np.uint8)).verdict == "failed"
+
+
+def test_a_bundle_is_opened_with_what_build_chose_and_closed_at_the_end(bundle_copy, good_picture):
+    from edgeleather.engines.built import Choice, graph_digests, machine_folder
+    from edgeleather.records import to_json
+
+    with open_inspector(bundle_copy) as inspector:
+        assert inspector.precision == "int8" and inspector.inspect(good_picture).error is None
+    choice = Choice(1, "onnxruntime", "fp32", {"fp32": 1.0}, graph_digests(read_bundle(bundle_copy).manifest))
+    machine_folder(bundle_copy).mkdir(parents=True)
+    (machine_folder(bundle_copy) / "choice.json").write_bytes(to_json(choice))
+    (bundle_copy / "int8-onnxruntime.onnx").write_bytes(b"damaged, and not needed")
+    with open_inspector(bundle_copy) as inspector:
+        assert inspector.precision == "fp32"
+    with pytest.raises(EdgeLeatherError, match="int8-onnxruntime"):
+        open_inspector(bundle_copy, InspectorSettings(precision="int8"))

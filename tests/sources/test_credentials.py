@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.sources.credentials import Credentials, has_literal_credentials
+from edgeleather.sources.credentials import Credentials
 
 ENVIRONMENT = {"CAMERA_USER": "operator", "CAMERA_PASSWORD": "p@ss/w?rd", "EMPTY": "", "LINES": "a\nb"}
 
@@ -62,11 +62,3 @@ def test_any_template_is_filled_or_refused(template):
     except EdgeLeatherError:
         return
     assert "${" not in template or filled != template
-
-
-def test_written_out_credentials_are_seen():
-    assert has_literal_credentials("rtsp://me:secret@host/1") and has_literal_credentials("mqtt://me@host")
-    assert has_literal_credentials("rtsp://${USER}:secret@host/1")
-    assert not has_literal_credentials("rtsp://${USER}:${PASSWORD}@host/1") and not has_literal_credentials(
-        "rtsp://host/1"
-    )

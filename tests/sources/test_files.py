@@ -9,7 +9,10 @@ import pytest
 
 from edgeleather.dataset.film import write_film
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.sources.files import MemorySource, PictureSource, ReadAhead, open_source
+from edgeleather.sources.files import PictureSource
+from edgeleather.sources.memory import MemorySource
+from edgeleather.sources.opening import open_source
+from edgeleather.sources.read_ahead import ReadAhead
 from tests.tiny import SETTINGS, write_cut_film
 
 

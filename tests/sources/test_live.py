@@ -20,13 +20,15 @@ import pytest
 
 from edgeleather.dataset.film import write_film
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.events.local_sinks import Stop
-from edgeleather.sources import live
-from edgeleather.sources.credentials import without_credentials
-from edgeleather.sources.files import open_source
-from edgeleather.sources.live import LiveSource, Patience, live_address
+from edgeleather.events.stop import Stop
+from edgeleather.sources.devices.opencv import has_gstreamer
+from edgeleather.sources.devices.table import DEVICES
+from edgeleather.sources.live import LiveSource
+from edgeleather.sources.opening import open_source
+from edgeleather.sources.patience import Patience
 from edgeleather.station.loop import run_loop
 from tests.events.receivers import MjpegCamera, free_port, leather_like, wait_until
+from tests.sources.toy_devices import AlwaysHangs, HangsAfterThreeFrames
 from tests.tiny import SETTINGS, write_cut_film
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
@@ -86,7 +88,7 @@ def test_a_stream_gives_its_latest_frames_with_their_colours(brown_picture):
 
 @pytest.mark.rtsp
 def test_inspect_goes_on_when_a_server_that_was_killed_is_back(bundle, brown_picture, tmp_path):
-    """Issue 3: within 5 s of the server's return; what was captured adds up."""
+    """within 5 s of the server's return; what was captured adds up."""
     port, jsonl = free_port(), tmp_path / "records.jsonl"
     address = f"rtsp://operator:secret@127.0.0.1:{port}/leather"
     # The tiny bundle's model size is 64, the stream's frames are square too.
@@ -211,40 +213,33 @@ def test_who_stops_listening_does_not_stop_the_frames(tmp_path):
         assert len(list(source)) + source.dropped == 12
 
 
-class OpensAndGivesNothing:
-    """A device that opens each time, and whose every read fails: what some cameras do without their cable."""
-
-    def isOpened(self):  # noqa: N802 - OpenCV's name
-        return True
-
-    def get(self, what):
-        return -1
-
-    def read(self):
-        return False, None
-
-    def release(self):
-        pass
+@pytest.fixture
+def toy(monkeypatch):
+    """Makes a class of `toy_devices` the device of camera numbers."""
+    return lambda name: monkeypatch.setitem(DEVICES, "camera:", f"tests.sources.toy_devices:{name}")
 
 
-def test_a_source_that_opens_and_gives_nothing_is_given_up_in_time(monkeypatch):
+def test_a_source_that_opens_and_gives_nothing_is_given_up_in_time(toy):
     listener = Listener()
-    monkeypatch.setattr(live, "open_capture", lambda address, stall_seconds: OpensAndGivesNothing())
-    source = open_source("rtsp://127.0.0.1:9/x", None, Patience(1.0), listener)
+    toy("OpensAndGivesNothing")
+    source = open_source("0", None, Patience(1.0), listener)
     started = time.monotonic()
     with pytest.raises(EdgeLeatherError, match="no frame came any more after 0, and it did not come back within 1 s"):
         list(source)
     assert 0.9 < time.monotonic() - started < 3 and listener.states == ["lost", "given up", "closed"]
 
 
-def test_a_driver_that_throws_is_an_error_and_no_hang(monkeypatch):
-    class Throws(OpensAndGivesNothing):
-        def read(self):
-            raise cv2.error("the driver broke")
-
-    monkeypatch.setattr(live, "open_capture", lambda address, stall_seconds: Throws())
+@pytest.mark.parametrize("name", ["Throws", "ThrowsAtTheEnd"])
+def test_a_driver_that_throws_is_an_error_and_no_hang(toy, name):
+    toy(name)
     with pytest.raises(EdgeLeatherError, match="reading failed: the driver broke"):
         list(open_source("0"))
+
+
+def test_a_driver_that_says_its_address_tells_no_secret(monkeypatch):
+    monkeypatch.setitem(DEVICES, "rtsp://", "tests.sources.toy_devices:SaysItsAddress")
+    with pytest.raises(EdgeLeatherError, match=r"does not open\. cannot open rtsp://host/1$"):
+        open_source("rtsp://me:secret@host/1")
 
 
 class CountingInspector:
@@ -292,15 +287,8 @@ def test_what_is_not_there_is_one_clear_message_at_once(source, message):
     assert time.monotonic() - started < 5
 
 
-def test_addresses_are_told_from_files(tmp_path):
-    assert live_address("photos/1.png") is None and live_address("") is None
-    assert live_address("0").target == 0 and live_address("/dev/video2").target == "/dev/video2"
-    assert live_address("RTSP://camera/1").backend == cv2.CAP_FFMPEG
-    assert without_credentials("rtsp://a:b@c:554/d?user=a&pass=b") == "rtsp://c:554/d"
-
-
 def test_an_mjpeg_camera_that_falls_silent_is_opened_again():
-    """Issue 8: connected, but silent."""
+    """connected, but silent."""
     camera, listener = MjpegCamera([leather_like(0)]), Listener()
     with camera.running():
         source = open_source(camera.address, None, Patience(30.0, stall_seconds=1.0), listener)
@@ -318,27 +306,8 @@ def test_an_mjpeg_camera_that_falls_silent_is_opened_again():
     assert listener.states[:3] == ["streaming", "lost", "streaming again"] and listener.states[-1] == "closed"
 
 
-class HangsAfterThreeFrames(OpensAndGivesNothing):
-    """A driver that never returns: only another thread can tell."""
-
-    hung = threading.Event()
-    opened = 0
-
-    def __init__(self):
-        HangsAfterThreeFrames.opened += 1
-        self._left = 3
-
-    def read(self):
-        self._left -= 1
-        if self._left < 0:
-            self.hung.wait(30)
-            return False, None
-        time.sleep(0.02)
-        return True, np.zeros((8, 8, 3), np.uint8)
-
-
-def test_a_driver_that_hangs_is_left_and_the_device_opened_again(monkeypatch):
-    monkeypatch.setattr(live, "open_capture", lambda address, stall_seconds: HangsAfterThreeFrames())
+def test_a_driver_that_hangs_is_left_and_the_device_opened_again(toy):
+    toy("HangsAfterThreeFrames")
     listener = Listener()
     source = open_source("0", None, Patience(60.0, stall_seconds=0.3), listener)
     started = time.monotonic()
@@ -349,16 +318,9 @@ def test_a_driver_that_hangs_is_left_and_the_device_opened_again(monkeypatch):
     HangsAfterThreeFrames.hung.set()
 
 
-def test_no_more_than_a_few_threads_are_left_in_a_driver_that_always_hangs(monkeypatch):
-    class AlwaysHangs(HangsAfterThreeFrames):
-        hung = threading.Event()
-
-        def read(self):
-            self.hung.wait(30)
-            return False, None
-
+def test_no_more_than_a_few_threads_are_left_in_a_driver_that_always_hangs(toy):
     before = threading.active_count()
-    monkeypatch.setattr(live, "open_capture", lambda address, stall_seconds: AlwaysHangs())
+    toy("AlwaysHangs")
     with pytest.raises(EdgeLeatherError, match="did not come back within 3 s"):
         list(open_source("0", None, Patience(3.0, stall_seconds=0.1)))
     assert threading.active_count() - before <= 3
@@ -379,7 +341,7 @@ def test_a_station_awaits_a_source_that_is_not_there_yet():
 
 
 def test_a_pipeline_needs_an_opencv_with_gstreamer():
-    if live.has_gstreamer():
+    if has_gstreamer():
         pytest.skip("this OpenCV has GStreamer")
     with pytest.raises(EdgeLeatherError, match="expected an OpenCV with GStreamer"):
         open_source("gstreamer:videotestsrc ! appsink")

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.sources.files import open_source
+from edgeleather.sources.opening import open_source
 
 
 class Watcher:

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.events.local_sinks import DefectPicturesSink, JsonLinesSink, QueuedSink, Stop
+from edgeleather.events.stop import Stop
+from edgeleather.events.writers import DefectPicturesWriter, JsonLinesWriter, QueuedWriter
 from edgeleather.imaging.images import read_image
 from edgeleather.imaging.preprocess import prepare
 from edgeleather.inspection.inference import infer_frame
 from edgeleather.inspection.inspector import Inspector, InspectorSettings
-from edgeleather.sources.files import Frame, MemorySource, open_source
+from edgeleather.sources.frame import Frame
+from edgeleather.sources.memory import MemorySource
+from edgeleather.sources.opening import open_source
 from edgeleather.station.loop import run_loop
 
 
@@ -24,10 +27,10 @@ def inspector(bundle):
     made.close()
 
 
-class FailingSink:
+class FailingWriter:
     name = "failing"
 
-    def write(self, inspection):
+    def write(self, entry):
         raise EdgeLeatherError("no room")
 
     def close(self):
@@ -48,8 +51,11 @@ def test_counts_add_up_and_every_record_is_written_in_order(inspector, dataset_f
         content = (dataset_folder / f"test/{kind}/000.png").read_bytes()
         (tmp_path / f"in/{index}.png").write_bytes(content)
     (tmp_path / "in/3.png").write_bytes(b"damaged")
-    sinks = [QueuedSink(JsonLinesSink(tmp_path / "out.jsonl")), QueuedSink(DefectPicturesSink(tmp_path / "defects"))]
-    summary = run_loop(open_source(str(tmp_path / "in")), inspector, sinks, Stop())
+    writers = [
+        QueuedWriter(JsonLinesWriter(tmp_path / "out.jsonl")),
+        QueuedWriter(DefectPicturesWriter(tmp_path / "defects")),
+    ]
+    summary = run_loop(open_source(str(tmp_path / "in")), inspector, writers, Stop())
     assert summary.captured == 4 == summary.inferred + summary.dropped + summary.failed
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [record["frame"] for record in records] == [0, 1, 2, 3]
@@ -63,16 +69,16 @@ def test_counts_add_up_and_every_record_is_written_in_order(inspector, dataset_f
     assert all(read_image(path).shape == (22 + 64, 128, 3) for path in pictures)
 
 
-def test_one_sinks_failure_touches_neither_another_nor_the_loop(inspector, noise_bgr, tmp_path):
-    failing, writing = QueuedSink(FailingSink()), QueuedSink(JsonLinesSink(tmp_path / "out.jsonl"))
+def test_one_writers_failure_touches_neither_another_nor_the_loop(inspector, noise_bgr, tmp_path):
+    failing, writing = QueuedWriter(FailingWriter()), QueuedWriter(JsonLinesWriter(tmp_path / "out.jsonl"))
     summary = run_loop(MemorySource([noise_bgr] * 5), inspector, [failing, writing], Stop())
     assert summary.inferred == 5 and failing.lost == 5 and failing.first_error == "no room"
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5 and writing.first_error is None
 
 
 def test_an_abnormal_end_keeps_what_was_inspected(inspector, noise_bgr, tmp_path):
-    sink = QueuedSink(JsonLinesSink(tmp_path / "out.jsonl"))
-    summary = run_loop(EndingSource([noise_bgr] * 3), inspector, [sink], Stop())
+    writer = QueuedWriter(JsonLinesWriter(tmp_path / "out.jsonl"))
+    summary = run_loop(EndingSource([noise_bgr] * 3), inspector, [writer], Stop())
     assert summary.source_error == "the cable was pulled" and summary.inferred == 3
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 3
 

@@ -22,7 +22,8 @@ from edgeleather.cli.main import main
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.events.store import STORE_FILE, Filter, Store
 from edgeleather.imaging.images import read_image
-from edgeleather.station.station import Station, read_station
+from edgeleather.station.reading import read_station
+from edgeleather.station.settings import StationSettings
 from tests.events.receivers import Broker, MjpegCamera, WebhookReceiver, wait_until
 
 COMMAND = [sys.executable, "-c", "from edgeleather.cli.main import main; main()"]
@@ -79,7 +80,7 @@ def waiting(folder):
 
 @pytest.mark.mosquitto
 def test_receivers_that_were_away_end_with_every_event_once_by_id(bundle, pictures, tmp_path):
-    """Issue 8: mosquitto and a webhook receiver are stopped for a while and restarted during a run."""
+    """mosquitto and a webhook receiver are stopped for a while and restarted during a run."""
     camera, webhook = MjpegCamera(pictures, fps=20), WebhookReceiver()
     broker = Broker(tmp_path / "broker", "leather/#", "s3/cret-word")
     sinks = [
@@ -127,7 +128,7 @@ def test_receivers_that_were_away_end_with_every_event_once_by_id(bundle, pictur
 
 
 def test_a_station_that_is_killed_twenty_times_loses_nothing_that_was_committed(bundle, pictures, tmp_path):
-    """Issue 8: SIGKILL in mid-run; what the JSON-lines sink was told of had been committed before."""
+    """SIGKILL in mid-run; what the JSON-lines sink was told of had been committed before."""
     camera = MjpegCamera(pictures, fps=60)
     log = tmp_path / "events.jsonl"
     sink = f'[sinks.log]\nkind = "jsonl"\npath = "events.jsonl"\nreceives = {VERDICTS}'
@@ -339,7 +340,7 @@ def test_any_station_file_is_read_or_refused(tmp_path, data, is_complete):
     path = tmp_path / "station.toml"
     path.write_text("\n".join(f"{key} = {as_toml(value)}" for key, value in (data | base).items()))
     with contextlib.suppress(EdgeLeatherError):
-        assert isinstance(read_station(path), Station)
+        assert isinstance(read_station(path), StationSettings)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

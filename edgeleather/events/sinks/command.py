@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, ClassVar, Literal
 
 from edgeleather.errors import EdgeLeatherError, printable
-from edgeleather.events.outbox import DeliveryError
+from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.events.sinks.table import DEFAULT_TOPICS
 from edgeleather.events.store import Topic
 from edgeleather.sources.credentials import Credentials

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.events.local_sinks import LineFile
-from edgeleather.events.outbox import DeliveryError
+from edgeleather.events.line_file import LineFile
+from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.events.sinks.table import DEFAULT_TOPICS
 from edgeleather.events.store import Topic
 from edgeleather.sources.credentials import Credentials

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import unquote, urlsplit
 
 from edgeleather.errors import MissingPartError
-from edgeleather.events.outbox import DeliveryError
+from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.events.sinks.table import DEFAULT_TOPICS
 from edgeleather.events.sinks.webhook import require_address
 from edgeleather.events.store import Topic
-from edgeleather.sources.credentials import Credentials, without_credentials
+from edgeleather.sources.address import without_credentials
+from edgeleather.sources.credentials import Credentials
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgeleather.events.outbox import AlertSink
+from edgeleather.events.sinks.sink import Sink
 from edgeleather.events.store import Topic
 from edgeleather.records import decode
 from edgeleather.sources.credentials import Credentials
 
 # The class of a kind's settings; `open` makes the sink of them.
-ALERT_SINKS = {
+SINKS = {
     "command": "edgeleather.events.sinks.command:CommandSettings",
     "jsonl": "edgeleather.events.sinks.json_lines:JsonLinesSettings",
     "mqtt": "edgeleather.events.sinks.mqtt:MqttSettings",
@@ -22,7 +22,7 @@ ALERT_SINKS = {
 DEFAULT_TOPICS: tuple[Topic, ...] = ("alarm", "fault")
 
 
-class AlertSettings(Protocol):
+class SinkSettings(Protocol):
     """A frozen record, a sink of a station file: its kind, which topics it receives, and how it is opened."""
 
     @property
@@ -31,7 +31,7 @@ class AlertSettings(Protocol):
     @property
     def receives(self) -> tuple[Topic, ...]: ...
 
-    def open(self, credentials: Credentials, folder: Path, station: str) -> AlertSink:
+    def open(self, credentials: Credentials, folder: Path, station: str) -> Sink:
         """The sink, without reaching its receiver yet; `folder` is where relative paths start.
 
         Raises:
@@ -39,7 +39,7 @@ class AlertSettings(Protocol):
         """
 
 
-def decode_sink(value: Any, where: str) -> AlertSettings:
+def decode_sink(value: Any, where: str) -> SinkSettings:
     """A sink's table of a station file as the record of its kind.
 
     Raises:
@@ -48,11 +48,11 @@ def decode_sink(value: Any, where: str) -> AlertSettings:
     if not isinstance(value, Mapping):
         raise ValueError(f"{where}: expected a table, got {value!r}")
     kind = value.get("kind")
-    if not isinstance(kind, str) or kind not in ALERT_SINKS:
-        raise ValueError(f"{where}.kind: expected one of {', '.join(ALERT_SINKS)}, got {kind!r}")
-    module, _, attribute = ALERT_SINKS[kind].partition(":")
+    if not isinstance(kind, str) or kind not in SINKS:
+        raise ValueError(f"{where}.kind: expected one of {', '.join(SINKS)}, got {kind!r}")
+    module, _, attribute = SINKS[kind].partition(":")
     schema = getattr(importlib.import_module(module), attribute)
-    settings: AlertSettings = decode(schema, value, where)
+    settings: SinkSettings = decode(schema, value, where)
     if not settings.receives:
         raise ValueError(f"{where}.receives: expected at least one topic")
     return settings

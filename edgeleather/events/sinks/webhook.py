@@ -13,10 +13,11 @@ from typing import ClassVar, Literal
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.events.outbox import DeliveryError, RefusedError
+from edgeleather.events.sinks.sink import DeliveryError, RefusedError
 from edgeleather.events.sinks.table import DEFAULT_TOPICS
 from edgeleather.events.store import Topic
-from edgeleather.sources.credentials import Credentials, has_literal_credentials, without_credentials
+from edgeleather.sources.address import has_literal_credentials, without_credentials
+from edgeleather.sources.credentials import Credentials
 
 # What says that this event will never be taken; any other answer may change (a login, a path, a server that is busy).
 _REFUSALS = (400, 409, 413, 415, 422)

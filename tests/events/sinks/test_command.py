@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.events.outbox import DeliveryError
 from edgeleather.events.sinks.command import CommandSettings
+from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.sources.credentials import Credentials
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.events.outbox import DeliveryError
 from edgeleather.events.sinks.json_lines import JsonLinesSettings
+from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.sources.credentials import Credentials
 
 

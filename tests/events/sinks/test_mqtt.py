@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from edgeleather.events.outbox import DeliveryError
 from edgeleather.events.sinks.mqtt import MqttSettings
+from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.sources.credentials import Credentials
 from tests.events.receivers import Broker, free_port, wait_until
 

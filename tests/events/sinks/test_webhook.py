@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from edgeleather.events.outbox import DeliveryError, RefusedError
+from edgeleather.events.sinks.sink import DeliveryError, RefusedError
 from edgeleather.events.sinks.webhook import WebhookSettings
 from edgeleather.sources.credentials import Credentials
 from tests.events.receivers import WebhookReceiver, free_port

@@ -1,0 +1,1 @@
+"""What live frames are read from: one file per kind of device."""

@@ -1,0 +1,81 @@
+"""The choice of a source by what the user wrote."""
+
+from __future__ import annotations
+
+import glob
+import threading
+from pathlib import Path
+
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.images import SUFFIXES, is_image
+from edgeleather.sources.address import Address, parse_address
+from edgeleather.sources.files import VIDEO_SUFFIXES, PictureSource, VideoSource
+from edgeleather.sources.frame import FrameSource
+from edgeleather.sources.live import LiveSource
+from edgeleather.sources.patience import Patience
+from edgeleather.sources.read_ahead import ReadAhead
+from edgeleather.sources.states import StateListener
+from edgeleather.sources.watched import Resumption, WatchedFolder, WatchFrom
+
+_KINDS = "a picture, a folder, a quoted pattern, a video file, a camera's number, an RTSP or HTTP address or gstreamer:PIPELINE"
+
+
+def open_source(
+    source: str | Address,
+    stop: threading.Event | None = None,
+    patience: Patience = Patience(),
+    listener: StateListener = lambda state, detail: None,
+    watch: WatchFrom | None = None,
+    resumption: Resumption | None = None,
+) -> FrameSource:
+    """A source by what the user wrote: a picture, folder, glob pattern or video file, a camera or a stream's address.
+
+    `stop` ends the wait for a frame, `patience` is for live sources, `listener` gets their states, and `watch` goes on with the
+    pictures that come into a folder (after `resumption`).
+
+    Raises:
+        EdgeLeatherError: nothing is there, or it is none of these.
+    """
+    stop = stop or threading.Event()
+    try:
+        address = parse_address(source) if isinstance(source, str) else source
+    except ValueError as error:
+        raise EdgeLeatherError(f"{error}.") from error
+    if not address.text:
+        raise EdgeLeatherError(f"expected {_KINDS}, got an empty --source.")
+    if address.is_live and watch:
+        raise EdgeLeatherError(f"expected a folder to watch, got {address.name}.")
+    if address.is_live:
+        return LiveSource(address, stop, patience, listener)
+    if watch:
+        return ReadAhead(WatchedFolder(Path(address.text), watch, stop, listener, resumption), stop)
+    return _source_of_files(address.text, stop)
+
+
+def _source_of_files(place: str, stop: threading.Event) -> FrameSource:
+    path = Path(place)
+    if path.is_dir():
+        pictures = sorted(entry for entry in path.iterdir() if is_image(entry) and not entry.is_dir())
+        if not pictures:
+            raise EdgeLeatherError(
+                f"{place}: expected pictures in this folder ({', '.join(s[1:] for s in SUFFIXES)}), found none. "
+                f"For those in its folders, quote a pattern: --source '{place.rstrip('/')}/*/*.png'"
+            )
+        return ReadAhead(PictureSource(pictures), stop)
+    if path.is_file():
+        if is_image(path):
+            return PictureSource([path])
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            return ReadAhead(VideoSource(path), stop)
+        known = ", ".join(suffix[1:] for suffix in (*SUFFIXES, *VIDEO_SUFFIXES))
+        raise EdgeLeatherError(
+            f"{place}: expected a picture or a video ({known}), got a {path.suffix or 'nameless'} file."
+        )
+    if glob.has_magic(place):
+        matches = sorted(Path(match) for match in glob.glob(place, recursive=True))
+        pictures = [match for match in matches if is_image(match) and not match.is_dir()]
+        if not pictures:
+            raise EdgeLeatherError(f"{place}: expected pictures that match this pattern, found none.")
+        return ReadAhead(PictureSource(pictures), stop)
+    found = "a pipe or device" if path.exists() else "nothing"
+    raise EdgeLeatherError(f"{place}: expected {_KINDS}, found {found} there.")

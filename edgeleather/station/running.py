@@ -1,0 +1,174 @@
+"""A run from its settings to its summary: inspector, store, sinks and source are opened, the loop runs, all is closed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeleather import __version__
+from edgeleather.bundle.thresholds import Verdict
+from edgeleather.events.journal import Journal
+from edgeleather.events.recording import RecordingSettings, opened_journal
+from edgeleather.events.stop import Stop
+from edgeleather.events.store import Filter, Store
+from edgeleather.events.writers import LoopWriter
+from edgeleather.imaging.quiet import quiet_opencv
+from edgeleather.inspection.inspector import Inspector, InspectorSettings
+from edgeleather.inspection.opening import open_inspector
+from edgeleather.sources.address import Address
+from edgeleather.sources.credentials import Credentials
+from edgeleather.sources.frame import FrameSource
+from edgeleather.sources.opening import open_source
+from edgeleather.sources.patience import Patience
+from edgeleather.sources.states import State
+from edgeleather.sources.watched import Resumption, WatchFrom, came_at_of_pictures
+from edgeleather.station.loop import Counts, run_loop
+
+_LOGGER = logging.getLogger(__name__)
+_LEVELS: dict[State, int] = {"lost": logging.WARNING, "given up": logging.ERROR}
+OpenWriters = Callable[[], Sequence[LoopWriter]]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run inspects and with what; None for `recording` keeps no store. Secrets are filled in, paths usable as they are.
+
+    A station (`is_station`) goes on where its earlier run ended, and its start and end are logged.
+    """
+
+    bundle: Path
+    address: Address
+    inspector: InspectorSettings = InspectorSettings()
+    patience: Patience = Patience()
+    watch: WatchFrom | None = None
+    recording: RecordingSettings | None = None
+    is_station: bool = False
+
+
+@dataclass
+class Summary(Counts):
+    """What a run came to, and by which engine and thresholds (`verdicts`, by the number of images of a frame).
+
+    `pictures_kept` and `pictures_skipped` are of defects beside the store, None without one.
+    """
+
+    precision: str = ""
+    graph: str = ""
+    backend: str = ""
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    pictures_kept: int | None = None
+    pictures_skipped: int | None = None
+    pictures_error: str | None = None
+
+    def describe(self) -> str:
+        """The counts as one line."""
+        return (
+            f"{self.captured} captured = {self.inferred} inferred + {self.dropped} dropped + {self.failed} failed; "
+            f"{self.defects} with defects; {self.fps:.1f} frames a second"
+            + ("; stopped by a signal" if self.stopped_by_signal else "")
+        )
+
+
+def inspect_source(
+    settings: RunSettings,
+    open_writers: OpenWriters = lambda: (),
+    stop: Stop | None = None,
+    credentials: Credentials | None = None,
+) -> Summary:
+    """Inspect a source until it ends or `stop` is set.
+
+    `open_writers` is called once all else is open; the loop closes what it gives. `credentials` take the secrets out of what is
+    logged and told.
+
+    Raises:
+        EdgeLeatherError: bundle, store, sinks, source or writers cannot be opened.
+    """
+    stop, credentials = stop or Stop(), credentials or Credentials(Path())
+    recording = settings.recording
+    name = f"station {recording.station}" if recording and settings.is_station else "run"
+    level = logging.INFO if settings.is_station else logging.DEBUG
+    with (
+        quiet_opencv(),
+        open_inspector(settings.bundle, settings.inspector) as inspector,
+        _journal(recording, credentials, stop) as journal,
+    ):
+        _LOGGER.log(level, "%s starts: %s", name, _description(settings, inspector))
+        frames = _frames(settings, journal, credentials, stop)
+        counts = run_loop(frames, inspector, open_writers(), stop, journal)
+        counts.source_error = counts.source_error and credentials.hide(counts.source_error)
+        summary = _summary(counts, inspector, journal)
+        reason = f"; {summary.source_error}" if summary.source_error else ""
+        _LOGGER.log(level, "%s ends: %s, %s unrecorded%s", name, summary.describe(), summary.unrecorded, reason)
+        return summary
+
+
+@contextlib.contextmanager
+def _journal(recording: RecordingSettings | None, credentials: Credentials, stop: Stop) -> Iterator[Journal | None]:
+    if recording is None:
+        yield None
+        return
+    with opened_journal(recording, credentials, stop) as journal:
+        yield journal
+
+
+def _frames(settings: RunSettings, journal: Journal | None, credentials: Credentials, stop: Stop) -> FrameSource:
+    """The source, whose states are logged and are the journal's."""
+
+    def on_state(state: State, detail: str) -> None:
+        detail = credentials.hide(detail)
+        if journal:
+            journal.source_changed(state, detail)
+        _LOGGER.log(_LEVELS.get(state, logging.INFO), "%s: %s", state, detail)
+
+    recording, resumption = settings.recording, None
+    if recording and settings.is_station and settings.watch == "new":
+        with contextlib.closing(Store(recording.store_folder)) as store:
+            resumption = _resumption(store, Path(settings.address.text))
+    if settings.is_station and not settings.address.is_live:
+        on_state("streaming", settings.address.name)  # ends the fault of an earlier run whose source was lost
+    return open_source(settings.address, stop, settings.patience, on_state, settings.watch, resumption)
+
+
+def _resumption(store: Store, folder: Path) -> Resumption:
+    """What of a watched folder was inspected before, as far as its pictures are still there.
+
+    Raises:
+        EdgeLeatherError: no such folder.
+    """
+    since = store.mark(f"watching {folder}", time.time())
+    oldest = min(came_at_of_pictures(folder), default=since)
+    rows = store.select(Filter(since=max(since, oldest), topics=("good", "defect", "failed")))
+    bodies = ((one.event.at, json.loads(one.event.body)) for one in rows)
+    # In the order of the store: the latest of a name stays.
+    return Resumption(since, {Path(body.get("source") or "").name: at for at, body in bodies})
+
+
+def _description(settings: RunSettings, inspector: Inspector) -> str:
+    """What runs here, by version, for the log."""
+    signature = inspector.engine.signature
+    versions = {"edgeleather": __version__, "Python": platform.python_version(), **signature.versions}
+    listed = ", ".join(f"{part} {version}" for part, version in versions.items())
+    return (
+        f"bundle {settings.bundle}, {inspector.graph} at {inspector.precision} with {signature.backend}, source "
+        f"{settings.address.name}; {listed}"
+    )
+
+
+def _summary(counts: Counts, inspector: Inspector, journal: Journal | None) -> Summary:
+    pictures = journal.pictures if journal else None
+    return Summary(
+        **vars(counts),
+        precision=inspector.precision,
+        graph=inspector.graph,
+        backend=inspector.engine.signature.backend,
+        verdicts=dict(inspector.verdicts),
+        pictures_kept=pictures.kept if pictures else None,
+        pictures_skipped=pictures.skipped if pictures else None,
+        pictures_error=pictures.first_error if pictures else None,
+    )
