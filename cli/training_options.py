@@ -99,14 +99,15 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _named_method(args: Sequence[str]) -> str | None:
     """The method on a command line that is not parsed yet: what options there are depends on it."""
+    method: str | None = None
     for word, following in zip(args, (*args[1:], None), strict=True):
         if word == "--":
-            return None
+            break
         if word == "--method":
-            return following
-        if word.startswith("--method="):
-            return word.partition("=")[2]
-    return None
+            method = following
+        elif word.startswith("--method="):
+            method = word.partition("=")[2]
+    return method
 
 
 def _methods_with(option: str) -> list[str]:
