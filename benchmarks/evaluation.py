@@ -10,7 +10,7 @@ import numpy as np
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.manifest import Manifest
 from edgeleather.bundle.thresholds import Thresholds
-from edgeleather.dataset.reading import Dataset, Sample
+from edgeleather.dataset.index import DatasetIndex, IndexedSample
 from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.engines.graphs import graphs_of
 from edgeleather.engines.replay import first_proven, require_golden
@@ -55,7 +55,7 @@ class Evaluation:
     f1_t3: float | None
 
 
-def reportable_samples(dataset: Dataset, manifest: Manifest) -> tuple[list[Sample], list[str]]:
+def reportable_samples(dataset: DatasetIndex, manifest: Manifest) -> tuple[list[IndexedSample], list[str]]:
     """The test pictures that neither training nor a threshold has seen, and the names of those left out.
 
     Raises:
@@ -85,7 +85,7 @@ def answering_graph(bundle: Bundle, precision: str, threads: int | None, backend
     return first_proven(graphs, answering)
 
 
-def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: Dataset) -> Evaluation:
+def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: DatasetIndex) -> Evaluation:
     """Run an engine over the tested pictures at the bundle's own input mode and thresholds.
 
     Raises:

@@ -15,6 +15,7 @@ from edgeleather import __version__
 from edgeleather.benchmarks.rounds import ORIGINAL, Candidate, Measurement, measure
 from edgeleather.bundle.bundle import Bundle, read_bundle
 from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER
+from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.built import signature_file
 from edgeleather.engines.engine import backend_module
 from edgeleather.engines.table import BACKENDS
@@ -29,7 +30,7 @@ PICTURE_FILE = "accuracy-speed.png"
 
 def benchmark_bundles(
     bundles: Sequence[Path],
-    data: Path,
+    data: Path | Dataset,
     out: Path,
     rounds: int = ROUNDS,
     repeats: int = REPEATS,
@@ -60,7 +61,7 @@ def benchmark_bundles(
         "edgeleather": __version__,
         "machine": {"cpu": cpu_name(), "usable_cores": usable_cores(), "python": platform.python_version()},
         "threads": threads or usable_cores(),
-        "data": data.name,
+        "data": data.name if isinstance(data, Path) else data.root.name,
         "tested_images": len(first["images"]),  # of the first bundle; each row has its own
         "tested_defective": sum(image["defective"] for image in first["images"]),
         "left_out_images": len(first["left_out"]),

@@ -10,11 +10,14 @@ import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgeleather.dataset.index import index_dataset, write_index
+from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.table import capabilities
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import is_installed
@@ -52,7 +55,7 @@ class Measurement:
 
 
 def measure(
-    candidates: Sequence[Candidate], data: Path, rounds: int, repeats: int, threads: int | None
+    candidates: Sequence[Candidate], data: Path | Dataset, rounds: int, repeats: int, threads: int | None
 ) -> tuple[list[Measurement], float | None]:
     """Load every candidate, time them in alternating rounds of `repeats` images, then test their accuracy.
 
@@ -63,13 +66,15 @@ def measure(
         EdgeLeatherError: a candidate cannot be loaded or the data not be used.
     """
     with contextlib.ExitStack() as stack:
+        index = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "index.json"
+        index.write_bytes(write_index(index_dataset(data, needs="test")))  # each process would decode all pictures else
         engines = []
         for candidate in track(candidates, "loading engines"):
             process = stack.enter_context(_engine_process())
             request = {
                 "kind": candidate.kind,
                 "bundle": str(candidate.bundle),
-                "data": str(data),
+                "index": str(index),
                 "backend": candidate.backend,
                 "precision": candidate.precision,
                 "threads": threads,

@@ -15,7 +15,7 @@ from edgeleather.benchmarks.evaluation import answering_graph, evaluate, reporta
 from edgeleather.benchmarks.rounds import Kind
 from edgeleather.bundle.bundle import Bundle, everything, read_bundle, without_original
 from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER
-from edgeleather.dataset.reading import Dataset, read_dataset
+from edgeleather.dataset.index import DatasetIndex, read_index
 from edgeleather.engines.built import engine_file, graphs_to_open, open_engine, read_built, signature_file
 from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.engines.table import capabilities
@@ -40,7 +40,7 @@ class LoadedEngine:
 class Worker:
     """The state behind the three commands `load`, `time` and `evaluate`."""
 
-    def __init__(self, dataset: Dataset, bundle: Bundle, loaded: LoadedEngine) -> None:
+    def __init__(self, dataset: DatasetIndex, bundle: Bundle, loaded: LoadedEngine) -> None:
         self._dataset = dataset
         self._bundle = bundle
         self._engine, self._graph = loaded.engine, loaded.graph
@@ -80,9 +80,9 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def _engine(bundle: str, data: str, backend: str, precision: str, threads: int | None) -> Worker:
+def _engine(bundle: str, index: str, backend: str, precision: str, threads: int | None) -> Worker:
     """A graph in a backend that runs graphs, or the engine that was built here for a backend that needs one."""
-    dataset = read_dataset(Path(data), needs="test")
+    dataset = read_index(Path(index))
     opened = read_bundle(Path(bundle), without_original)
     can = capabilities(backend)
     if not can.needs_build:
@@ -99,11 +99,11 @@ def _engine(bundle: str, data: str, backend: str, precision: str, threads: int |
     return Worker(dataset, opened, LoadedEngine(engine, graph, size_bytes))
 
 
-def _original(bundle: str, data: str, backend: str, precision: str, threads: int | None) -> Worker:
+def _original(bundle: str, index: str, backend: str, precision: str, threads: int | None) -> Worker:
     """The bundle's original in torch, at the thresholds of its fp32 graph."""
     from edgeleather.benchmarks.torch_engine import TorchEngine
 
-    dataset = read_dataset(Path(data), needs="test")
+    dataset = read_index(Path(index))
     opened = read_bundle(Path(bundle), everything)
     size_bytes = opened.manifest.files[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"].size_bytes
     return Worker(dataset, opened, LoadedEngine(TorchEngine(opened, threads), FP32_GRAPH, size_bytes))

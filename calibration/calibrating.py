@@ -14,7 +14,7 @@ from edgeleather.calibration.comparison import CandidateGraph, Comparison
 from edgeleather.calibration.float32_nodes import find_float32_nodes
 from edgeleather.calibration.guard import DEFAULT_BUDGET, Budget, BudgetError, GuardedGraph, hold
 from edgeleather.calibration.new_graphs import NewGraph, add_graphs, measure_belongings
-from edgeleather.calibration.pictures import Pictures, find_pictures
+from edgeleather.calibration.pictures import CalibrationPictures, find_pictures
 from edgeleather.calibration.qdq import DIALECTS
 from edgeleather.calibration.quantised_layers import layer_names, quantised_layers
 from edgeleather.calibration.quantiser import Quantiser, half_graph
@@ -29,7 +29,8 @@ from edgeleather.calibration.range_rules import RANGE_RULES
 from edgeleather.calibration.ranges import RANGES_FILE, Ranges
 from edgeleather.calibration.sensitivity import LayerError, LayerRanking
 from edgeleather.calibration.speed import median_ms
-from edgeleather.dataset.reading import Sample
+from edgeleather.dataset.index import IndexedSample
+from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.graphs import graph_files
 from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
 from edgeleather.errors import EdgeLeatherError
@@ -99,8 +100,8 @@ class _Material:
     """What every step works on: the bundle, its pictures, its fp32 graph, and the answers that others are compared with."""
 
     bundle: Bundle
-    pictures: Pictures
-    chosen: list[tuple[str, Sample]]  # the pictures to calibrate on, with their digests
+    pictures: CalibrationPictures
+    chosen: list[tuple[str, IndexedSample]]  # the pictures to calibrate on, with their digests
     fp32: CandidateGraph
     model: onnx.ModelProto
     comparison: Comparison
@@ -116,7 +117,9 @@ class _NewGraphs:
     refused: tuple[str, ...] = ()
 
 
-def calibrate_bundle(folder: Path, data: Path, settings: CalibrationSettings | None = None) -> CalibrationResult:
+def calibrate_bundle(
+    folder: Path, data: Path | Dataset, settings: CalibrationSettings | None = None
+) -> CalibrationResult:
     """Add graphs of a precision to a bundle, each with thresholds, golden answers and metrics of its own.
 
     Ranges come from the training part of the good pictures (at most `images` model images, and the same with synthetic

@@ -11,7 +11,7 @@ import numpy as np
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.manifest import Cost
 from edgeleather.bundle.thresholds import Thresholds
-from edgeleather.calibration.pictures import ComparedFrames, Pictures, compared_frames
+from edgeleather.calibration.pictures import CalibrationPictures, ComparedFrames, compared_frames
 from edgeleather.engines.engine import Engine
 from edgeleather.engines.onnxruntime.running import OnnxRuntimeEngine
 from edgeleather.errors import EdgeLeatherError
@@ -42,7 +42,7 @@ class CandidateGraph:
 class Comparison:
     """The fp32 graph's answers to the compared frames and held-out good pictures, to which other graphs' are compared."""
 
-    def __init__(self, bundle: Bundle, pictures: Pictures, fp32: CandidateGraph) -> None:
+    def __init__(self, bundle: Bundle, pictures: CalibrationPictures, fp32: CandidateGraph) -> None:
         self._mode = bundle.manifest.input_mode
         self._before: Thresholds = bundle.thresholds_of("fp32.onnx")
         used = bundle.manifest.images

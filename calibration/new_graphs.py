@@ -12,10 +12,10 @@ from edgeleather.bundle.golden import GoldenAnswers, answers_file, read_golden
 from edgeleather.bundle.manifest import FP32_GRAPH, Calibration, HandOverMetrics
 from edgeleather.bundle.thresholds import Thresholds
 from edgeleather.calibration.comparison import CandidateGraph, Comparison, opened
-from edgeleather.calibration.pictures import Pictures
+from edgeleather.calibration.pictures import CalibrationPictures
 from edgeleather.calibration.ranges import RANGES_FILE, Ranges
 from edgeleather.engines.replay import record_answers
-from edgeleather.inspection.scoring import find_thresholds, hand_over_metrics
+from edgeleather.inspection.scoring import ThresholdPictures, find_thresholds, hand_over_metrics
 from edgeleather.records import to_json
 
 GraphRecord = TypeVar("GraphRecord", Thresholds, Calibration, HandOverMetrics)
@@ -39,7 +39,9 @@ class GraphBelongings:
     metrics: HandOverMetrics
 
 
-def measure_belongings(bundle: Bundle, pictures: Pictures, comparison: Comparison, new: NewGraph) -> GraphBelongings:
+def measure_belongings(
+    bundle: Bundle, pictures: CalibrationPictures, comparison: Comparison, new: NewGraph
+) -> GraphBelongings:
     """Run a new graph on the golden frames, on the pictures set aside for thresholds and on the test pictures.
 
     Raises:
@@ -52,11 +54,13 @@ def measure_belongings(bundle: Bundle, pictures: Pictures, comparison: Compariso
             engine,
             new.name,
             before.input_mode,
-            pictures.find(before.images.threshold, "thresholds"),
-            pictures.find(before.images.t2_t3, "T2 and T3"),
-            left_out_scores=comparison.carried_over_by(engine),
-            good_groups=fp32.good_groups,
-            false_alarm_rate=fp32.verdict.wished_rate,
+            ThresholdPictures(
+                held_out=pictures.find(before.images.threshold, "thresholds"),
+                t2_t3=pictures.find(before.images.t2_t3, "T2 and T3"),
+                left_out_scores=comparison.carried_over_by(engine),
+                good_groups=fp32.good_groups,
+            ),
+            fp32.verdict.wished_rate,
         )
         metrics = hand_over_metrics(engine, new.name, before.input_mode, pictures.dataset.test, before.images.all)
     return GraphBelongings(answers, thresholds, metrics)

@@ -11,21 +11,20 @@ import numpy as np
 from edgeleather.arrays import UInt8Array
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.dataset.defects import DEFECTS, paste_defect
-from edgeleather.dataset.reading import Dataset, Sample, read_dataset
+from edgeleather.dataset.index import DatasetIndex, IndexedSample, index_dataset
+from edgeleather.dataset.reading import Dataset
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.imaging.images import image_digest
 from edgeleather.imaging.preprocess import Prepared, prepare, resize_mask
-from edgeleather.progress import track
 
 
 @dataclass(frozen=True)
-class Pictures:
+class CalibrationPictures:
     """A dataset's pictures by the digest of their pixels."""
 
-    by_digest: dict[str, Sample]
-    dataset: Dataset
+    by_digest: dict[str, IndexedSample]
+    dataset: DatasetIndex
 
-    def find(self, digests: Sequence[str], use: str) -> list[Sample]:
+    def find(self, digests: Sequence[str], use: str) -> list[IndexedSample]:
         """The pictures of these digests, in their order.
 
         Raises:
@@ -40,20 +39,22 @@ class Pictures:
         return found
 
 
-def find_pictures(data: Path) -> Pictures:
-    """Read a dataset's pictures once and index them.
+def find_pictures(data: Path | Dataset) -> CalibrationPictures:
+    """Index a dataset (a folder, or its index as it is) by the digests of its pictures.
 
     Raises:
         EdgeLeatherError: no dataset, or a picture cannot be read.
     """
-    dataset = read_dataset(data, needs="train")
-    by_digest: dict[str, Sample] = {}
-    for sample in track((*dataset.train_good, *dataset.test), "finding the bundle's pictures"):
-        by_digest.setdefault(image_digest(sample.read()), sample)
-    return Pictures(by_digest, dataset)
+    dataset = index_dataset(data, needs="train")
+    by_digest: dict[str, IndexedSample] = {}
+    for sample in dataset.samples:
+        by_digest.setdefault(sample.digest, sample)
+    return CalibrationPictures(by_digest, dataset)
 
 
-def taking_turns(samples: Sequence[Sample], digests: Sequence[str], most: int) -> list[tuple[str, Sample]]:
+def taking_turns(
+    samples: Sequence[IndexedSample], digests: Sequence[str], most: int
+) -> list[tuple[str, IndexedSample]]:
     """At most so many pictures, one of each photograph before a second of any."""
     seen: dict[str, int] = {}
     turns = []
@@ -85,7 +86,7 @@ class ComparedFrames:
     masks: tuple[UInt8Array | None, ...]
 
 
-def compared_frames(bundle: Bundle, pictures: Pictures, most: int) -> ComparedFrames:
+def compared_frames(bundle: Bundle, pictures: CalibrationPictures, most: int) -> ComparedFrames:
     """What quantisation is judged on: validation pictures, the same with synthetic defects, and the pictures of T2 and T3.
 
     None of them is a test picture that a report counts, and none measured a range.

@@ -12,13 +12,14 @@ from edgeleather.arrays import UInt8Array
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.manifest import FP32_GRAPH
 from edgeleather.calibration.comparison import Comparison
-from edgeleather.calibration.pictures import Pictures, taking_turns
+from edgeleather.calibration.pictures import CalibrationPictures, taking_turns
 from edgeleather.calibration.quantised_layers import quantised_layers
 from edgeleather.calibration.quantiser import Quantiser
 from edgeleather.calibration.range_rules import RANGE_RULES
 from edgeleather.calibration.ranges import RANGES_FILE, RangeCollector, Ranges, RangeSet, TensorRange, pixel_ranges
 from edgeleather.dataset.defects import DEFECTS, paste_defect
-from edgeleather.dataset.reading import Dataset, Sample
+from edgeleather.dataset.index import IndexedSample
+from edgeleather.dataset.reading import Dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
 from edgeleather.imaging.preprocess import prepare
@@ -38,7 +39,7 @@ class RangeChoice:
     tensors: dict[str, TensorRange]
 
 
-def calibration_pictures(bundle: Bundle, pictures: Pictures, most: int) -> list[tuple[str, Sample]]:
+def calibration_pictures(bundle: Bundle, pictures: CalibrationPictures, most: int) -> list[tuple[str, IndexedSample]]:
     """At most so many of the pictures that trained a bundle, with their digests, of as many photographs as there are.
 
     Raises:
@@ -50,7 +51,7 @@ def calibration_pictures(bundle: Bundle, pictures: Pictures, most: int) -> list[
     return chosen
 
 
-def bundle_ranges(bundle: Bundle, model: ModelProto, chosen: Sequence[tuple[str, Sample]], most: int) -> Ranges:
+def bundle_ranges(bundle: Bundle, model: ModelProto, chosen: Sequence[tuple[str, IndexedSample]], most: int) -> Ranges:
     """The ranges of a model on at most `most` images: the bundle's own where graph and pictures are the same, else measured."""
     tensors = quantised_layers(model).tensors
     used = tuple(digest for digest, _ in chosen)
@@ -110,7 +111,7 @@ def _kept_ranges(bundle: Bundle) -> Ranges | None:
     return read_record(Ranges, path, "Delete it and calibrate again.")
 
 
-def _check_that_they_show_something(samples: Sequence[Sample], dataset: Dataset) -> None:
+def _check_that_they_show_something(samples: Sequence[IndexedSample], dataset: Dataset) -> None:
     for sample in samples:
         image = sample.read()
         if (image != image[:1, :1]).any():

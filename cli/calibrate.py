@@ -12,6 +12,7 @@ from edgeleather.cli.options import FiniteFloat, absolute_path, as_json_option, 
 from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND, capabilities
 from edgeleather.errors import MissingPartError
 from edgeleather.machine import is_installed
+from edgeleather.progress import Progress
 
 if TYPE_CHECKING:
     from edgeleather.calibration.calibrating import CalibrationResult, CalibrationSettings
@@ -137,14 +138,21 @@ def calibrate_and_report(bundle: Path, data: Path, settings: CalibrationSettings
     """Calibrate and print what it came to; with `quiet` that goes to standard error."""
     require_onnx()
     from edgeleather.calibration.calibrating import calibrate_bundle
+
+    with Progress("calibrating"):
+        result = calibrate_bundle(bundle, data, settings)
+    print_calibration(result, settings, quiet)
+    return result
+
+
+def print_calibration(result: CalibrationResult, settings: CalibrationSettings, quiet: bool) -> None:
+    """What a calibration came to; with `quiet` on standard error."""
     from edgeleather.calibration.report import describe, warnings
 
-    result = calibrate_bundle(bundle, data, settings)
     for line in describe(result, settings):
         click.echo(line, err=quiet)
     for line in warnings(result):
         click.echo(line, err=True)
-    return result
 
 
 def require_onnx() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from edgeleather.cli.options import TrainingChoices, absolute_path, seed_option
-from edgeleather.cli.teach import teach_bundle
-from edgeleather.cli.train import require_train_extra
+from edgeleather.cli.options import absolute_path, seed_option
+from edgeleather.cli.teach import print_lesson, report_on
+from edgeleather.training.choices import TrainingChoices, require_train_extra
 
 FRAMES = 60
 
@@ -34,6 +34,7 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
     from edgeleather.dataset.film import write_film
     from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
     from edgeleather.errors import EdgeLeatherError
+    from edgeleather.export.teaching import teach
 
     usable = not os.path.lexists(out) or (out.is_dir() and not out.is_symlink())
     if not usable or (out.exists() and any(out.iterdir()) and not (out / ".edgeleather-demo").is_file()):
@@ -46,7 +47,9 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
     synthesize_dataset(out / "leather", settings)
     click.echo("2. Teach: train, export to ONNX, compare with the torch original.")
     training = TrainingChoices(method="memory-bank", seed=seed)
-    teach_bundle(out / "leather", out / "bundle", out / "report", None, False, training, quiet=False)
+    lesson = teach(out / "leather", out / "bundle", training)
+    print_lesson(lesson, quiet=False)
+    report_on(lesson, out / "report", quiet=False)
     click.echo(f"3. Inspect a film of {FRAMES} frames.")
     shown = write_film(out / "film.mkv", FRAMES, settings)
     try:

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from edgeleather.cli.options import absolute_path, as_json_option, print_json, seed_option
-from edgeleather.cli.train import require_train_extra
 from edgeleather.engines.engine import PRECISIONS
 from edgeleather.machine import usable_cores
 from edgeleather.methods.table import METHODS
+from edgeleather.training.choices import require_train_extra
 
 
 def words(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:

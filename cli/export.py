@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgeleather.cli.options import absolute_path, as_json_option, false_alarm_rate_option, force_option, print_json
-from edgeleather.cli.train import require_train_extra
+from edgeleather.training.choices import require_train_extra
 
 
 @click.command(epilog="Example: edgeleather export run --out bundle")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +13,6 @@ import click
 
 from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND
 from edgeleather.imaging.preprocess import Fit
-from edgeleather.methods.table import METHODS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -81,85 +78,6 @@ def fit_options(command: Command) -> Command:
         option = click.option(name, is_flag=True, expose_value=False, callback=set_fit, help=help_text)
         command = option(command)
     return command
-
-
-@dataclass(frozen=True)
-class TrainingChoices:
-    """What a user chose of a training with the options below; None leaves it to the method or the pictures."""
-
-    method: str
-    preset: str = "edge"
-    backbone: str | None = None
-    weights: str = "imagenet"
-    image_size: int | None = None
-    input_kind: str | None = None
-    fit: str | None = None
-    epochs: int | None = None
-    learning_rate: float | None = None
-    patience: int | None = None
-    width: int | None = None
-    textures: Path | None = None
-    seed: int = 0
-
-
-_TRAINING_OPTIONS = (
-    click.option("--method", required=True, help=", ".join(METHODS)),
-    click.option(
-        "--preset",
-        type=click.Choice(["edge", "paper"]),
-        default="edge",
-        show_default=True,
-        help="What is taken where nothing else is said: for a small machine, or as in the seed paper (ResNet18, 300 epochs).",
-    ),
-    click.option("--backbone", default=None, help="efficientnet-lite0 or resnet18  [default: the preset's]"),
-    click.option(
-        "--weights", default="imagenet", show_default=True, help="Of the backbone: imagenet, random, or a file."
-    ),
-    click.option(
-        "--image-size",
-        type=click.IntRange(32, 2048),
-        default=None,
-        help="Longer side of the model's images in pixels.  [default: the pictures' own, at most 256; preset paper: 256]",
-    ),
-    input_option,
-    fit_options,
-    click.option("--epochs", type=click.IntRange(1), default=None, help="At most.  [default: the preset's]"),
-    click.option("--learning-rate", type=FiniteFloat(0, min_open=True), default=None, help="[default: the preset's]"),
-    click.option(
-        "--patience",
-        type=click.IntRange(1),
-        default=None,
-        help="Stop after so many epochs without a better validation loss.  [default: the preset's]",
-    ),
-    click.option(
-        "--width",
-        type=click.IntRange(1, 512),
-        default=None,
-        help="draem: channels of its networks' first level; the original's 128 is for GPUs.  [default: the preset's]",
-    ),
-    click.option(
-        "--textures",
-        type=click.Path(path_type=Path),
-        callback=absolute_path,
-        default=None,
-        help="draem: folder of pictures to paste in training (DTD, say).  [default: made ones]",
-    ),
-    seed_option,
-)
-
-
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What `train` and `teach` ask alike, given to the command as one `training: TrainingChoices`."""
-
-    @functools.wraps(command)
-    def gathering(**options: Any) -> None:
-        chosen = {choice.name: options.pop(choice.name) for choice in fields(TrainingChoices)}
-        command(training=TrainingChoices(**chosen), **options)
-
-    decorated: Callable[..., None] = gathering
-    for option in reversed(_TRAINING_OPTIONS):
-        decorated = option(decorated)
-    return decorated
 
 
 def fit_of(fit: str | None, input_kind: str | None) -> Fit | None:

@@ -10,17 +10,20 @@ import dataclasses
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from edgeleather.errors import EdgeLeatherError
 
 Record = TypeVar("Record")
+Upgrades = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 
 
-def read_record(schema: type[Record], path: Path, mend: str) -> Record:
+def read_record(schema: type[Record], path: Path, mend: str, upgrades: Upgrades | None = None) -> Record:
     """Read a JSON file into a frozen dataclass.
+
+    `upgrades` has, by the number of an older schema, a pure function that turns a record of it into one of the next schema.
 
     Raises:
         EdgeLeatherError: the file is absent, not JSON, or differs from the schema; `mend` says what to do then.
@@ -32,6 +35,8 @@ def read_record(schema: type[Record], path: Path, mend: str) -> Record:
     except (OSError, ValueError, RecursionError) as error:
         raise EdgeLeatherError(f"{path}: expected a JSON file, got something unreadable ({error}). {mend}") from error
     try:
+        while isinstance(data, dict) and (upgrade := (upgrades or {}).get(data.get("schema", 0))):
+            data = upgrade(data)
         record: Record = decode(schema, data, "")
     except (ValueError, OverflowError) as error:
         raise EdgeLeatherError(f"{path}: {error}. {mend}") from error
@@ -55,8 +60,9 @@ def decode(schema: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        (schema,) = (argument for argument in arguments if argument is not type(None))
-        return decode(schema, value, where)
+        schemas = [argument for argument in arguments if argument is not type(None)]
+        exact = [schema for schema in schemas if type(value) is schema]  # of several scalars, the one that it is
+        return decode(exact[0] if exact else schemas[0], value, where)
     if origin is Literal:
         if value not in arguments or isinstance(value, bool):
             raise ValueError(f"{where}: expected one of {', '.join(map(repr, arguments))}, got {_short(value)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -16,17 +16,20 @@ import numpy as np
 from edgeleather.arrays import UInt8Array
 from edgeleather.bundle.bundle import Bundle, check_bundle_target, write_bundle
 from edgeleather.bundle.golden import answers_file
-from edgeleather.bundle.manifest import ORIGINAL_FOLDER, Manifest, UsedImages
-from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE
-from edgeleather.dataset.reading import Dataset, Sample, read_dataset
+from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER, HandOverMetrics, Manifest, UsedImages
+from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE, Thresholds
+from edgeleather.dataset.index import DatasetIndex, IndexedSample, index_dataset
+from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.engines.engine import load_engine
 from edgeleather.engines.replay import record_answers
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.golden_frames import golden_frames
 from edgeleather.export.onnx_graph import prove, to_onnx
-from edgeleather.imaging.images import image_digest
 from edgeleather.imaging.preprocess import InputMode, prepare
-from edgeleather.inspection.scoring import find_thresholds, hand_over_metrics
+from edgeleather.inspection.scoring import ThresholdPictures, find_thresholds, hand_over_metrics
+from edgeleather.methods.method import Method, method_class
+from edgeleather.methods.settings import without_paths
+from edgeleather.progress import Progress
 from edgeleather.records import to_json
 from edgeleather.training.run import RUN_FILE, WEIGHTS_FILE, ImageRecord, Run, read_run
 from edgeleather.training.training import load_trained
@@ -34,15 +37,24 @@ from edgeleather.training.training import load_trained
 _PROOF_IMAGES = 8
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What the exported graph was measured to be: its thresholds, metrics, and golden frames with their answers as files."""
+
+    thresholds: Thresholds
+    metrics: HandOverMetrics
+    golden: dict[str, bytes]
+
+
 def export_run(
     folder: Path,
     out: Path,
-    data: Path | None = None,
+    data: Path | Dataset | None = None,
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     with_original: bool = True,
     overwrite: bool = False,
 ) -> Bundle:
-    """Export a run folder to a bundle; `data` is the dataset where it has moved since training.
+    """Export a run folder to a bundle; `data` is the dataset (a folder, or its index) where it is not where training found it.
 
     Raises:
         EdgeLeatherError: the run or dataset is damaged, the dataset has changed, the export is not faithful, or `out`
@@ -50,42 +62,15 @@ def export_run(
     """
     check_bundle_target(out, overwrite)
     run = read_run(folder)
-    dataset = read_dataset(data or Path(run.dataset), needs="any")
-    held_out = _find(dataset, run.splits.threshold)
-    t2_t3 = _find(dataset, run.splits.t2_t3)
-    mode = run.settings.input_mode
-    digests = {record.name: record.digest for part in _parts(run) for record in part}
-    method = load_trained(run, folder)
-    contents = {"fp32.onnx": to_onnx(method)}
-    with tempfile.TemporaryDirectory() as work:
-        graph = Path(work) / "fp32.onnx"
-        graph.write_bytes(contents[graph.name])
-        with closing(load_engine("onnxruntime", graph, "fp32")) as engine:
-            proof = _model_images(held_out, mode)[:_PROOF_IMAGES]
-            prove(method, engine, np.stack(proof))
-            thresholds = find_thresholds(
-                engine,
-                graph.name,
-                mode,
-                held_out,
-                t2_t3,
-                left_out_scores={digests[item.name]: item.score for item in run.left_out_scores},
-                good_groups=len(
-                    {record.group for record in run.splits.threshold} | {i.group for i in run.left_out_scores}
-                ),
-                false_alarm_rate=false_alarm_rate,
-            )
-            frames = golden_frames(proof, run.settings.seed)
-            answers = record_answers(engine, graph.name, frames)
-            metrics = hand_over_metrics(engine, graph.name, mode, dataset.test, set(digests.values()))
-    contents |= {name: _png(image) for name, image in frames.items()}
-    contents[answers_file(graph.name)] = to_json(answers)
+    dataset = index_dataset(data or Path(run.dataset), needs="any")
+    pictures = _threshold_pictures(run, dataset)
+    with Progress("exporting to ONNX"):
+        method = load_trained(run, folder)
+        graph = to_onnx(method)
+    measured = _measure(method, graph, run, dataset, pictures, false_alarm_rate)
+    contents = {FP32_GRAPH: graph, **measured.golden}
     if with_original:
-        # Only names travel: a path of the training machine says nothing elsewhere.
-        textures = run.settings.textures and Path(run.settings.textures).name
-        settings = replace(run.settings, weights=Path(run.settings.weights).name, textures=textures)
-        travelling = replace(run, dataset=Path(run.dataset).name, settings=settings)
-        contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(travelling)
+        contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(_travelling(run))
         contents[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"] = (folder / WEIGHTS_FILE).read_bytes()
     manifest = Manifest(
         schema=3,
@@ -95,14 +80,58 @@ def export_run(
         method=run.settings.method,
         backbone=run.settings.backbone,
         default_precision="fp32",
-        input_mode=mode,
-        thresholds=(thresholds,),
+        input_mode=run.settings.input_mode,
+        thresholds=(measured.thresholds,),
         files={},
         images=_used_images(run),
         calibrations=(),
-        metrics=(metrics,),
+        metrics=(measured.metrics,),
     )
     return write_bundle(out, manifest, contents, overwrite)
+
+
+def _threshold_pictures(run: Run, dataset: DatasetIndex) -> ThresholdPictures:
+    """The pictures that training set aside for thresholds, and the scores that it made of the others."""
+    digests = {record.name: record.digest for part in _parts(run) for record in part}
+    groups = {record.group for record in run.splits.threshold} | {item.group for item in run.left_out_scores}
+    return ThresholdPictures(
+        held_out=_find(dataset, run.splits.threshold),
+        t2_t3=_find(dataset, run.splits.t2_t3),
+        left_out_scores={digests[item.name]: item.score for item in run.left_out_scores},
+        good_groups=len(groups),
+    )
+
+
+def _measure(
+    method: Method,
+    graph: bytes,
+    run: Run,
+    dataset: DatasetIndex,
+    pictures: ThresholdPictures,
+    false_alarm_rate: float,
+) -> _Measured:
+    """Prove the graph against torch, and run it on what a bundle records."""
+    mode = run.settings.input_mode
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work) / FP32_GRAPH
+        path.write_bytes(graph)
+        with closing(load_engine("onnxruntime", path, "fp32")) as engine:
+            proof = _model_images(pictures.held_out, mode)[:_PROOF_IMAGES]
+            with Progress("comparing the graph with torch"):
+                prove(method, engine, np.stack(proof))
+            thresholds = find_thresholds(engine, FP32_GRAPH, mode, pictures, false_alarm_rate)
+            frames = golden_frames(proof, run.settings.seed)
+            answers = record_answers(engine, FP32_GRAPH, frames)
+            metrics = hand_over_metrics(engine, FP32_GRAPH, mode, dataset.test, _used_images(run).all)
+    golden = {name: _png(image) for name, image in frames.items()}
+    return _Measured(thresholds, metrics, golden | {answers_file(FP32_GRAPH): to_json(answers)})
+
+
+def _travelling(run: Run) -> Run:
+    """The run as it travels: of paths only names, since a path of the training machine says nothing elsewhere."""
+    own = without_paths(method_class(run.settings.method).settings, run.settings.own)
+    settings = replace(run.settings, weights=Path(run.settings.weights).name, own=own)
+    return replace(run, dataset=Path(run.dataset).name, settings=settings)
 
 
 def _parts(run: Run) -> tuple[tuple[ImageRecord, ...], ...]:
@@ -115,13 +144,13 @@ def _used_images(run: Run) -> UsedImages:
     return UsedImages(training, validation, threshold, t2_t3, calibration=())
 
 
-def _find(dataset: Dataset, records: Sequence[ImageRecord]) -> list[Sample]:
+def _find(dataset: DatasetIndex, records: Sequence[ImageRecord]) -> list[IndexedSample]:
     """The pictures of a split, checked to be those that were there at training."""
-    by_name = {sample.name: sample for sample in (*dataset.train_good, *dataset.test)}
+    by_name = {sample.name: sample for sample in dataset.samples}
     found = []
     for record in records:
         sample = by_name.get(record.name)
-        if sample is None or image_digest(sample.read()) != record.digest:
+        if sample is None or sample.digest != record.digest:
             state = "is missing" if sample is None else "has changed"
             raise EdgeLeatherError(
                 f"{dataset.root}: {record.name} {state} since training. Say where the same pictures are with --data, "

@@ -65,8 +65,16 @@ def to_onnx(method: Method) -> bytes:
         raise EdgeLeatherError(f"torch could not export this method to ONNX: {error}") from error
     finally:
         quiet.setLevel(level)
+    _strip(model)
+    model.metadata_props.add(key=NETWORKS_KEY, value=" ".join(method.networks))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what torch writes beside the graph: stack traces, with the paths of the machine that exported."""
     del model.metadata_props[:]
-    for node in model.graph.node:  # torch writes stack traces here, with the paths of the machine that exported
+    for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
@@ -74,9 +82,6 @@ def to_onnx(method: Method) -> bytes:
         value.doc_string = ""
     del model.graph.metadata_props[:]
     model.doc_string = model.graph.doc_string = ""
-    model.metadata_props.add(key=NETWORKS_KEY, value=" ".join(method.networks))
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
 
 
 def prove(method: Method, engine: Engine, images: UInt8Array) -> float:

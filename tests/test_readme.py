@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from edgeleather.benchmarks.soak import main as soak
 from edgeleather.cli.main import COMMANDS, main
+from edgeleather.methods.settings import choices_of
+from edgeleather.methods.table import METHODS
 from edgeleather.station.reading import read_station
 from tests.conftest import REPOSITORY
 
@@ -31,8 +33,11 @@ def test_every_make_target_of_the_readme_exists():
     assert set(re.findall(r"^make (\w+)", README, re.MULTILINE)) <= targets
 
 
+@pytest.mark.train
 def test_every_option_of_the_readme_exists():
-    known = set()
+    from edgeleather.methods.method import method_class
+
+    known = {choice.option for name in METHODS for choice in choices_of(method_class(name).settings)}
     for name in COMMANDS:
         command = main.get_command(None, name)
         for one in (command, *getattr(command, "commands", {}).values()):

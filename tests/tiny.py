@@ -76,8 +76,7 @@ def settings(**changes: object):  # type: ignore[no-untyped-def]
         "epochs": 1,
         "learning_rate": 0.0,
         "patience_epochs": 5,
-        "width": None,
-        "textures": None,
+        "own": {},
         "seed": 0,
     }
     return TrainingSettings(**{**chosen, **changes})  # type: ignore[arg-type]

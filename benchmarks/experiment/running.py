@@ -15,6 +15,7 @@ from typing import Any
 from edgeleather.benchmarks.experiment.plan import ExperimentSettings, Trial
 from edgeleather.benchmarks.experiment.trial import ERROR_FILE, RESULT_FILE, trial_folder
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.progress import Progress
 
 _POLL_SECONDS = 0.2
 
@@ -25,14 +26,11 @@ def run_trials(settings: ExperimentSettings, todo: Sequence[Trial], out: Path, w
     Raises:
         EdgeLeatherError: a trial failed; the others' results are kept, and the same command goes on.
     """
-    from tqdm import tqdm
-
     waiting = [trial for trial in todo if not (trial_folder(out, trial) / RESULT_FILE).is_file()]
     failed: list[str] = []
-    with tqdm(total=len(todo), initial=len(todo) - len(waiting), desc="trials", disable=None, leave=False) as bar:
+    with Progress("trials", len(todo), done=len(todo) - len(waiting)) as progress:
         for trial, code in _finished(settings, waiting, out, workers):
-            bar.set_postfix_str(trial.name)
-            bar.update()
+            progress.advance()
             if code:
                 failed.append(_reason(out, trial, code))
     if failed:

@@ -26,11 +26,13 @@ from edgeleather.benchmarks.experiment.plan import (
 )
 from edgeleather.benchmarks.experiment.protocol import measure, score_maps, smallest_side, split_scored
 from edgeleather.bundle.bundle import Bundle, read_bundle
+from edgeleather.dataset.index import index_dataset
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import write_atomically
 from edgeleather.records import read_record
+from edgeleather.training.choices import TrainingChoices, imported_method, train_chosen
 
 RESULT_FILE = "result.json"
 ERROR_FILE = "error.txt"
@@ -99,12 +101,15 @@ def _end_with(parent: int) -> None:
 
 
 def _bundle(settings: ExperimentSettings, trial: Trial, out: Path, folder: Path) -> Bundle:
+    import torch
+
     from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle
     from edgeleather.calibration.guard import Budget
     from edgeleather.export.bundling import export_run
 
-    data = data_folder(settings, out, trial.trained_on)
-    _train(settings, trial, data, folder / "run")
+    torch.set_num_threads(settings.threads)
+    data = index_dataset(data_folder(settings, out, trial.trained_on), needs="train")
+    train_chosen(data, _choices(settings, trial), folder / "run")
     made = folder / "bundle"
     if not (made / "manifest.json").is_file():
         export_run(folder / "run", made, data)
@@ -120,34 +125,21 @@ def _is_of(graph: str, precision: str) -> bool:
     return graph.startswith(precision) and graph.endswith(".onnx")
 
 
-def _train(settings: ExperimentSettings, trial: Trial, data: Path, run: Path) -> None:
-    import torch
+def _choices(settings: ExperimentSettings, trial: Trial) -> TrainingChoices:
+    from edgeleather.methods.method import NO_BACKBONE
 
-    from edgeleather.methods.method import NO_BACKBONE, method_class
-    from edgeleather.training.loading import choose_input_mode
-    from edgeleather.training.run import TrainingSettings
-    from edgeleather.training.training import train
-
-    torch.set_num_threads(settings.threads)
-    preset = method_class(trial.method).presets[settings.preset]
-    backbone = preset.backbone if preset.backbone == NO_BACKBONE else settings.backbone or preset.backbone
-    dataset = read_dataset(data, needs="train")
-    quick = settings.budget == "quick"
-    chosen = TrainingSettings(
+    preset = imported_method(trial.method).presets[settings.preset]
+    has_backbone = preset.backbone != NO_BACKBONE
+    quick = min(QUICK_EPOCHS.get(trial.method, preset.epochs), preset.epochs)
+    return TrainingChoices(
         method=trial.method,
         preset=settings.preset,
-        backbone=backbone,
-        weights="none" if backbone == NO_BACKBONE else settings.weights,
-        input_mode=choose_input_mode(dataset.train_good, "resize", IMAGE_SIDE_PX, "exact"),
-        epochs=min(QUICK_EPOCHS.get(trial.method, preset.epochs), preset.epochs) if quick else preset.epochs,
-        learning_rate=preset.learning_rate,
-        batch_images=preset.batch_images,
-        patience_epochs=preset.patience_epochs,
-        width=preset.width,
-        textures=None,
+        backbone=settings.backbone if has_backbone else None,
+        weights=settings.weights if has_backbone else "imagenet",
+        image_size=IMAGE_SIDE_PX,
+        epochs=quick if settings.budget == "quick" else None,
         seed=settings.seed,
     )
-    train(dataset, chosen, run)
 
 
 def _row(

@@ -8,18 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeleather.dataset.index import Problem
 from edgeleather.dataset.reading import Dataset, Sample, mask_name, read_dataset, read_groups
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.images import image_digest, is_image, read_image
 from edgeleather.progress import track
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with one file (a path inside the dataset)."""
-
-    file: str
-    message: str
 
 
 @dataclass(frozen=True)

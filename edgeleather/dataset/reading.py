@@ -21,13 +21,17 @@ LAYOUT = "train/good/*.png, test/<class>/*.png, ground_truth/<class>/<stem>_mask
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture: `name` is its path inside the dataset, `group` the photograph it was cut from."""
+    """One picture: `name` is its path inside the dataset, `group` the photograph it was cut from.
+
+    `article` is "" where the dataset has only one.
+    """
 
     path: Path
     name: str
     defect_class: str  # "good" for normals
     group: str
     mask_path: Path | None = None
+    article: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -86,10 +90,21 @@ def read_dataset(root: Path, *, needs: str) -> Dataset:
         )
     else:
         train, test = tuple(_samples(root, root, "good", groups)), ()
-    if (needs == "train" and not train) or (needs == "test" and not test) or not (train or test):
+    dataset = Dataset(root, train, test)
+    require_part(dataset, needs)
+    return dataset
+
+
+def require_part(dataset: Dataset, needs: str) -> None:
+    """Refuse a dataset that lacks "train" or "test" pictures, or with "any" both.
+
+    Raises:
+        EdgeLeatherError: the part is empty.
+    """
+    there = {"train": dataset.train_good, "test": dataset.test}.get(needs, (*dataset.train_good, *dataset.test))
+    if not there:
         part = {"train": "good pictures in train/good", "test": "pictures in test/<class>"}.get(needs, "pictures")
-        raise EdgeLeatherError(f"{root}: expected {part}, found none. The layout is {LAYOUT}.")
-    return Dataset(root, train, test)
+        raise EdgeLeatherError(f"{dataset.root}: expected {part}, found none. The layout is {LAYOUT}.")
 
 
 def read_groups(root: Path) -> dict[str, str]:

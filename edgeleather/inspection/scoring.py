@@ -9,10 +9,10 @@ import numpy as np
 
 from edgeleather.bundle.manifest import HandOverMetrics
 from edgeleather.bundle.thresholds import T1_QUANTILE, FoundThreshold, Thresholds, verdict_threshold
+from edgeleather.dataset.index import IndexedSample
 from edgeleather.dataset.reading import Sample
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.imaging.images import image_digest
 from edgeleather.imaging.preprocess import InputMode, resize_mask
 from edgeleather.inspection.inference import FrameMap, infer_frame
 from edgeleather.metrics.pixels import PixelCounts
@@ -21,7 +21,7 @@ from edgeleather.progress import track
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredPictures:
     """The scores of some pictures, whether each is defective, their photographs and tiles, and their pixels' counts."""
 
     scores: tuple[float, ...]
@@ -31,7 +31,22 @@ class Scored:
     pixels: PixelCounts
 
 
-def score_samples(engine: Engine, samples: Sequence[Sample], mode: InputMode, label: str) -> Scored:
+@dataclass(frozen=True)
+class ThresholdPictures:
+    """What a graph's thresholds are found on: held-out good pictures, and the test pictures of T2 and T3.
+
+    There are none of the latter without a test set. `left_out_scores` are, by picture digest, scores of the other good pictures
+    under refits without their photograph; they
+    join the verdict's. `good_groups` counts the photographs of all good pictures.
+    """
+
+    held_out: Sequence[Sample]
+    t2_t3: Sequence[Sample]
+    left_out_scores: Mapping[str, float]
+    good_groups: int
+
+
+def score_samples(engine: Engine, samples: Sequence[Sample], mode: InputMode, label: str) -> ScoredPictures:
     """Run pictures one by one and count their pixels against the ground truth.
 
     Raises:
@@ -49,18 +64,13 @@ def score_samples(engine: Engine, samples: Sequence[Sample], mode: InputMode, la
         scores.append(result.score)
         tiles.append(len(result.prepared.images))
     defective = tuple(not sample.is_good for sample in samples)
-    return Scored(tuple(scores), defective, tuple(s.group for s in samples), tuple(tiles), pixels)
+    return ScoredPictures(tuple(scores), defective, tuple(s.group for s in samples), tuple(tiles), pixels)
 
 
-def unseen_samples(samples: Sequence[Sample], seen_digests: Set[str]) -> tuple[list[Sample], list[str]]:
+def unseen_samples(samples: Sequence[IndexedSample], seen_digests: Set[str]) -> tuple[list[IndexedSample], list[str]]:
     """The pictures that neither training nor a threshold has seen, and the names of the others; by their pixels."""
-    unseen, seen = [], []
-    for sample in samples:
-        if image_digest(sample.read()) in seen_digests:
-            seen.append(sample.name)
-        else:
-            unseen.append(sample)
-    return unseen, seen
+    unseen = [sample for sample in samples if sample.digest not in seen_digests]
+    return unseen, [sample.name for sample in samples if sample.digest in seen_digests]
 
 
 def count_pixels(pixels: PixelCounts, sample: Sample, result: FrameMap, frame_hw: tuple[int, int]) -> None:
@@ -70,7 +80,7 @@ def count_pixels(pixels: PixelCounts, sample: Sample, result: FrameMap, frame_hw
 
 
 def hand_over_metrics(
-    engine: Engine, graph: str, mode: InputMode, test: Sequence[Sample], seen_digests: Set[str]
+    engine: Engine, graph: str, mode: InputMode, test: Sequence[IndexedSample], seen_digests: Set[str]
 ) -> HandOverMetrics:
     """Metrics of a graph on the test pictures that nothing has seen; None each where there are too few.
 
@@ -90,43 +100,41 @@ def hand_over_metrics(
 
 
 def find_thresholds(
-    engine: Engine,
-    graph: str,
-    mode: InputMode,
-    held_out: Sequence[Sample],
-    t2_t3: Sequence[Sample],
-    left_out_scores: Mapping[str, float],
-    good_groups: int,
-    false_alarm_rate: float,
+    engine: Engine, graph: str, mode: InputMode, pictures: ThresholdPictures, false_alarm_rate: float
 ) -> Thresholds:
     """T1 and the verdict from held-out good pictures, T2 and T3 from the test pictures set aside (None without any).
-
-    `left_out_scores` are, by picture digest, scores of the other good pictures under refits without their photograph; they
-    join the verdict's. `good_groups` counts the photographs of all of them.
 
     Raises:
         EdgeLeatherError: a picture cannot be used, or frames differ in their number of tiles.
     """
-    good = score_samples(engine, held_out, mode, "threshold pictures")
+    good = score_samples(engine, pictures.held_out, mode, "threshold pictures")
     if len(set(good.tiles)) != 1:
         raise EdgeLeatherError(
             f"expected threshold pictures of one size, got frames of {min(good.tiles)} to {max(good.tiles)} tiles."
         )
-    t2 = t3 = None
-    if t2_t3:
-        fitted = score_samples(engine, t2_t3, mode, "pictures for T2 and T3")
-        count = (len(t2_t3), len(set(fitted.groups)))
-        t2 = FoundThreshold(fitted.pixels.curve().best_f1_threshold(), *count)
-        t3 = FoundThreshold(best_image_f1_threshold(np.array(fitted.scores), np.array(fitted.defective)), *count)
+    t2, t3 = _fitted_on_test_pictures(engine, mode, pictures.t2_t3)
+    t1 = good.pixels.normal_quantile(T1_QUANTILE)
     return Thresholds(
         graph=graph,
         input_kind=mode.kind,
         tiles_per_frame=good.tiles[0],
         held_out_scores=tuple(sorted(good.scores)),
-        left_out_scores=dict(left_out_scores),
-        good_groups=good_groups,
-        verdict=verdict_threshold((*good.scores, *left_out_scores.values()), false_alarm_rate),
-        t1_pixel=FoundThreshold(good.pixels.normal_quantile(T1_QUANTILE), len(held_out), len(set(good.groups))),
+        left_out_scores=dict(pictures.left_out_scores),
+        good_groups=pictures.good_groups,
+        verdict=verdict_threshold((*good.scores, *pictures.left_out_scores.values()), false_alarm_rate),
+        t1_pixel=FoundThreshold(t1, len(pictures.held_out), len(set(good.groups))),
         t2_pixel=t2,
         t3_image=t3,
     )
+
+
+def _fitted_on_test_pictures(
+    engine: Engine, mode: InputMode, samples: Sequence[Sample]
+) -> tuple[FoundThreshold | None, FoundThreshold | None]:
+    """T2 and T3, None without pictures."""
+    if not samples:
+        return None, None
+    fitted = score_samples(engine, samples, mode, "pictures for T2 and T3")
+    count = (len(samples), len(set(fitted.groups)))
+    t2 = FoundThreshold(fitted.pixels.curve().best_f1_threshold(), *count)
+    return t2, FoundThreshold(best_image_f1_threshold(np.array(fitted.scores), np.array(fitted.defective)), *count)

@@ -6,6 +6,7 @@ Source: Zavrtanik et al., "DRAEM - A discriminatively trained reconstruction emb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,12 +19,28 @@ from edgeleather.arrays import UInt8Array
 from edgeleather.dataset.textures import FolderTextures, MadeTextures, Textures, paste_texture
 from edgeleather.methods.blocks import ConvBlock, enlarge
 from edgeleather.methods.method import NO_BACKBONE, Method, Preset
+from edgeleather.methods.settings import MethodSettings, choice
 from edgeleather.methods.ssim import Ssim
 
 _ORIGINAL_WIDTH = 128  # of the reconstructive network's first level; the discriminative one's is half of it
 _CROP_PX = 128
 _FOCUS = 2.0  # gamma of the focal loss
 _POOL_PX = 21
+
+
+@dataclass(frozen=True)
+class DraemSettings(MethodSettings):
+    """What a user chooses of draem."""
+
+    width: int = choice(
+        _ORIGINAL_WIDTH,
+        "Channels of its networks' first level; the original's 128 is for GPUs.",
+        at_least=1,
+        at_most=512,
+    )
+    textures: str | None = choice(
+        None, "Folder of pictures to paste in training (DTD, say); without it they are made.", is_path=True
+    )
 
 
 class Draem(Method):
@@ -40,10 +57,13 @@ class Draem(Method):
     """
 
     presets: ClassVar = {
-        "edge": Preset(NO_BACKBONE, epochs=40, learning_rate=0.001, batch_images=8, width=16),
+        "edge": Preset(NO_BACKBONE, epochs=40, learning_rate=0.001, batch_images=8, own=DraemSettings(width=16)),
         # Rate and batch are those of Zavrtanik et al., section 4.
-        "paper": Preset(NO_BACKBONE, epochs=300, learning_rate=1e-4, batch_images=8, longer_side_px=256, width=128),
+        "paper": Preset(
+            NO_BACKBONE, epochs=300, learning_rate=1e-4, batch_images=8, longer_side_px=256, own=DraemSettings()
+        ),
     }
+    settings: ClassVar = DraemSettings
     # Not the first layer of the discriminative network: it tells picture from reconstruction, whose small differences drown in
     # 8 bits (of the map error that INT8 made on mvtec_leather, 99 % was this one layer's).
     networks: ClassVar = (
@@ -54,8 +74,10 @@ class Draem(Method):
     )
     steps_per_batch: ClassVar = 4
 
-    def __init__(self, backbone: str, image_size_hw: tuple[int, int], width: int = _ORIGINAL_WIDTH) -> None:
+    def __init__(self, backbone: str, image_size_hw: tuple[int, int], own: DraemSettings | None = None) -> None:
         super().__init__(backbone, image_size_hw)
+        self._own = own or DraemSettings()
+        width = self._own.width
         self.reconstructive = _Reconstructive(width)
         discriminative_width = max(1, width // 2)
         self.discriminative = _Discriminative(discriminative_width)
@@ -65,20 +87,22 @@ class Draem(Method):
         self._textures: Textures = MadeTextures()
 
     @classmethod
-    def built(cls, backbone: str, image_size_hw: tuple[int, int], width: int | None) -> Method:
-        """With networks of this width."""
-        return cls(backbone, image_size_hw, width or _ORIGINAL_WIDTH)
+    def built(cls, backbone: str, image_size_hw: tuple[int, int], own: MethodSettings) -> Method:
+        """With networks of the chosen width."""
+        assert isinstance(own, DraemSettings)
+        return cls(backbone, image_size_hw, own)
 
     def load_backbone(self, weights: str) -> None:
         """Nothing is pretrained."""
 
-    def take_textures(self, folder: Path) -> None:
-        """Paste the textures of this folder instead of made ones.
+    def prepare_training(self) -> None:
+        """Read the user's textures, if there are some.
 
         Raises:
-            EdgeLeatherError: it holds no picture, or one that cannot be read.
+            EdgeLeatherError: their folder holds no picture, or one that cannot be read.
         """
-        self._textures = FolderTextures(folder)
+        if self._own.textures:
+            self._textures = FolderTextures(Path(self._own.textures))
 
     def training_step(self, image: Tensor, frozen: list[Tensor]) -> Tensor:
         """The loss of crops, flipped and turned, with a texture pasted on every other one."""

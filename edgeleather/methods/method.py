@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.methods.settings import MethodSettings
 from edgeleather.methods.table import METHODS
 
 NO_BACKBONE = "none"
@@ -21,7 +21,10 @@ ImageSource = Callable[[], Iterable[Tensor]]
 
 @dataclass(frozen=True)
 class Preset:
-    """What a training takes where the user says nothing else; `backbone` is "none" for a method without one."""
+    """What a training takes where the user says nothing else; `backbone` is "none" for a method without one.
+
+    `own` are the method's own settings.
+    """
 
     backbone: str
     epochs: int
@@ -29,7 +32,7 @@ class Preset:
     batch_images: int
     patience_epochs: int = 20
     longer_side_px: int | None = None  # of the model's images; None: the pictures' own, at most 256
-    width: int | None = None  # of a method's own networks; None where they have no width to choose
+    own: MethodSettings = field(default_factory=MethodSettings)
 
 
 class Method(nn.Module, ABC):
@@ -44,6 +47,7 @@ class Method(nn.Module, ABC):
     networks: ClassVar[tuple[str, ...]]  # submodules whose layers INT8 may quantise; everything else stays float
 
     presets: ClassVar[Mapping[str, Preset]]  # "edge", the default, and "paper": Soares et al. 2023, section 3.4
+    settings: ClassVar[type[MethodSettings]] = MethodSettings  # what the user may choose of this method alone
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int]) -> None:
         super().__init__()
@@ -51,8 +55,8 @@ class Method(nn.Module, ABC):
         self.image_size_hw = image_size_hw
 
     @classmethod
-    def built(cls, backbone: str, image_size_hw: tuple[int, int], width: int | None) -> Method:
-        """A method of this backbone, size and, where its networks have one to choose, width."""
+    def built(cls, backbone: str, image_size_hw: tuple[int, int], own: MethodSettings) -> Method:
+        """A method of this backbone and size; one with settings of its own (`own`, of the class `settings`) takes them here."""
         return cls(backbone, image_size_hw)
 
     @abstractmethod
@@ -67,13 +71,12 @@ class Method(nn.Module, ABC):
         """What a pretrained, frozen part gives for images, one [n, ...] each; training keeps it between epochs."""
         return []
 
-    def take_textures(self, folder: Path) -> None:
-        """Paste the textures of a user's folder in training.
+    def prepare_training(self) -> None:
+        """Called once before a training and never for a trained method: to read what the user's settings name.
 
         Raises:
-            EdgeLeatherError: this method pastes none, or the folder cannot be used.
+            EdgeLeatherError: it cannot be used.
         """
-        raise EdgeLeatherError("this method pastes no textures: leave --textures away.")
 
     def begin(self, batches: Iterable[tuple[Tensor, list[Tensor]]]) -> None:
         """Called before the first epoch with all training images and their frozen features."""
@@ -133,10 +136,13 @@ def method_class(method: str) -> type[Method]:
     return found
 
 
-def build_method(method: str, backbone: str, image_size_hw: tuple[int, int], width: int | None = None) -> Method:
-    """A method by name, its backbone not yet filled; `width` is that of its own networks, where it has one to choose.
+def build_method(
+    method: str, backbone: str, image_size_hw: tuple[int, int], own: MethodSettings | None = None
+) -> Method:
+    """A method by name, its backbone not yet filled; `own` are its own settings, their defaults where none are given.
 
     Raises:
         EdgeLeatherError: no such method or backbone.
     """
-    return method_class(method).built(backbone, image_size_hw, width)
+    found = method_class(method)
+    return found.built(backbone, image_size_hw, found.settings() if own is None else own)

@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 
 from edgeleather.arrays import AnyArray, UInt8Array
-from edgeleather.dataset.reading import Sample
+from edgeleather.dataset.index import IndexedSample
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.imaging.images import image_digest
 from edgeleather.imaging.preprocess import Fit, InputMode, prepare
 from edgeleather.progress import track
 from edgeleather.training.run import ImageRecord
@@ -23,7 +22,7 @@ _MIN_SIDE_PX = 32
 class ModelImages:
     """The model images of some pictures: read once, kept in memory up to 2 GiB, else read again each time."""
 
-    def __init__(self, samples: Sequence[Sample], mode: InputMode, label: str) -> None:
+    def __init__(self, samples: Sequence[IndexedSample], mode: InputMode, label: str) -> None:
         """Read every picture once.
 
         Raises:
@@ -34,14 +33,11 @@ class ModelImages:
         self._cache: dict[int, UInt8Array] = {}
         self._cached_bytes = 0
         self._index: list[tuple[int, int]] = []  # (sample, tile) of each model image
-        records = []
         for number, sample in enumerate(track(samples, label)):
-            image = sample.read()
-            records.append(ImageRecord(sample.name, sample.group, image_digest(image)))
-            images = _prepare(sample, image, mode)
+            images = _prepare(sample, sample.read(), mode)
             self._index += [(number, tile) for tile in range(len(images))]
             self._keep(number, images)
-        self.records: tuple[ImageRecord, ...] = tuple(records)
+        self.records: tuple[ImageRecord, ...] = records_of(samples)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -76,15 +72,20 @@ class ModelImages:
             self._cached_bytes += images.nbytes
 
 
+def records_of(samples: Sequence[IndexedSample]) -> tuple[ImageRecord, ...]:
+    """The run's records of some pictures."""
+    return tuple(ImageRecord(sample.name, sample.group, sample.digest) for sample in samples)
+
+
 def choose_input_mode(
-    samples: Sequence[Sample], kind: Literal["resize", "tiles"], longer_side_px: int | None, fit: Fit
+    samples: Sequence[IndexedSample], kind: Literal["resize", "tiles"], longer_side_px: int | None, fit: Fit
 ) -> InputMode:
     """The input mode that training pictures suggest: their own size, at most 256 pixels on the longer side.
 
     Raises:
-        EdgeLeatherError: a picture cannot be read.
+        EdgeLeatherError: the model's images would be too small.
     """
-    sizes = Counter(sample.read().shape[:2] for sample in track(samples, "looking at sizes"))
+    sizes = Counter(sample.size_hw for sample in samples)
     height, width = sizes.most_common(1)[0][0]
     if kind == "tiles":
         side = longer_side_px or min(256, height, width)
@@ -105,7 +106,7 @@ def _check_side(size_hw: tuple[int, int]) -> None:
         )
 
 
-def _prepare(sample: Sample, image: AnyArray, mode: InputMode) -> UInt8Array:
+def _prepare(sample: IndexedSample, image: AnyArray, mode: InputMode) -> UInt8Array:
     try:
         return prepare(image, mode).images
     except EdgeLeatherError as error:

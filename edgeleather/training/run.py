@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.preprocess import InputMode
+from edgeleather.methods.settings import Scalar
 from edgeleather.records import read_record
 
 RUN_FILE = "run.json"
@@ -18,8 +19,8 @@ WEIGHTS_FILE = "weights.safetensors"
 class TrainingSettings:
     """What a user chooses of a training; where nothing was chosen it is the preset's.
 
-    `width` is that of a method's own networks, None where there is none to choose; `textures` a folder of pictures that
-    training pastes, None where it makes them itself or pastes none.
+    `own` has the method's own settings by name: as plain values, so that a run can be read where the method, which needs torch,
+    cannot be imported.
     """
 
     method: str
@@ -31,8 +32,7 @@ class TrainingSettings:
     learning_rate: float
     batch_images: int
     patience_epochs: int
-    width: int | None
-    textures: str | None
+    own: dict[str, Scalar]
     seed: int
 
 
@@ -78,7 +78,7 @@ class LeftOutScore:
 class Run:
     """Everything about a training: settings, pictures, versions, losses. Losses are of epoch 1 to the last one run."""
 
-    schema: Literal[3]
+    schema: Literal[4]
     created_at: str
     edgeleather: str
     settings: TrainingSettings
@@ -99,7 +99,19 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise EdgeLeatherError(f"expected a run folder at {folder}, found none. Make one with: edgeleather train")
-    run = read_record(Run, folder / RUN_FILE, "Train again with: edgeleather train")
+    run = read_record(Run, folder / RUN_FILE, "Train again with: edgeleather train", UPGRADES)
     if not (folder / WEIGHTS_FILE).is_file():
         raise EdgeLeatherError(f"{folder}: expected {WEIGHTS_FILE} beside {RUN_FILE}, found none. Train again.")
     return run
+
+
+def from_schema_3(data: dict[str, Any]) -> dict[str, Any]:
+    """A run of schema 3 as one of schema 4: what draem alone had moves into the method's own settings."""
+    settings = dict(data["settings"])
+    width, textures = settings.pop("width"), settings.pop("textures")
+    seed = settings.pop("seed")
+    own = {} if width is None else {"width": width, "textures": textures}
+    return data | {"schema": 4, "settings": settings | {"own": own, "seed": seed}}
+
+
+UPGRADES = {3: from_schema_3}

@@ -10,6 +10,7 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.benchmarks.evaluation import reportable_samples
 from edgeleather.benchmarks.report import benchmark_bundles, markdown
+from edgeleather.dataset.index import index_dataset
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run
@@ -79,7 +80,7 @@ def test_a_test_set_that_was_all_seen_is_refused(bundle, dataset_folder, tmp_pat
     root = tmp_path / "seen"
     shutil.copytree(dataset_folder / "train", root / "test")
     with pytest.raises(EdgeLeatherError, match="has seen every test picture"):
-        reportable_samples(read_dataset(root, needs="test"), bundle.manifest)
+        reportable_samples(index_dataset(root, needs="test"), bundle.manifest)
 
 
 def test_a_damaged_picture_ends_the_benchmark_with_its_name(bundle, dataset_folder, tmp_path):

@@ -46,7 +46,7 @@ def test_decoders_are_integer_throughout(name, joined, tmp_path):
     """Enlarging and joining between the convolutions too: no value goes back to float on the way."""
     torch.manual_seed(0)
     preset = method_class(name).presets["edge"]
-    model = onnx.load_from_string(to_onnx(build_method(name, preset.backbone, (64, 64), preset.width)))
+    model = onnx.load_from_string(to_onnx(build_method(name, preset.backbone, (64, 64), preset.own)))
     collector = RangeCollector(model, quantised_layers(model).tensors)
     collector.add(np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
     int8 = to_int8(model, collector.ranges("normals").tensors, ONNXRUNTIME)

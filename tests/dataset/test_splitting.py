@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeleather.dataset.index import DecodedPictures, IndexedSample
 from edgeleather.dataset.reading import Sample, read_dataset
 from edgeleather.dataset.splitting import leave_out_copies, split_good, split_test
 from edgeleather.errors import EdgeLeatherError
@@ -74,10 +75,14 @@ def test_every_class_of_the_real_test_set_gives_about_15_percent():
 
 
 def test_copies_are_left_out_and_their_photographs_are_one():
-    pictures = samples([2, 2, 2, 2, 2])
     digests = [str(index) for index in range(10)]
     digests[0] = digests[3] = digests[9] = "copy"
-    different = leave_out_copies(pictures, digests)
+    nothing = DecodedPictures(0)
+    pictures = [
+        IndexedSample(**vars(sample), digest=digest, size_hw=(1, 1), decoded=nothing)
+        for sample, digest in zip(samples([2, 2, 2, 2, 2]), digests, strict=True)
+    ]
+    different = leave_out_copies(pictures)
     assert sorted(s.name for s in different) == [s.name for index, s in enumerate(pictures) if index not in (3, 9)]
     by_name = {s.name: s.group for s in different}
     assert by_name[pictures[0].name] == by_name[pictures[2].name] == by_name[pictures[8].name]

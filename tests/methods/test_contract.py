@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def tiny(case, **changes):
         "epochs": case.epochs,
         "learning_rate": preset.learning_rate,
         "patience_epochs": 50,
-        "width": preset.width,
+        "own": asdict(preset.own),
     }
     return settings(**(chosen | changes))
 

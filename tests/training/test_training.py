@@ -14,8 +14,9 @@ from edgeleather.dataset.reading import read_dataset  # noqa: E402
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.methods import method as methods  # noqa: E402
 from edgeleather.methods.method import Method  # noqa: E402
+from edgeleather.training.checkpoints import CHECKPOINT_FILE  # noqa: E402
 from edgeleather.training.run import read_run  # noqa: E402
-from edgeleather.training.training import CHECKPOINT_FILE, load_trained, train  # noqa: E402
+from edgeleather.training.training import load_trained, train  # noqa: E402
 from tests.tiny import settings  # noqa: E402
 
 

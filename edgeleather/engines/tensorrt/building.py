@@ -20,6 +20,7 @@ from edgeleather.engines.tensorrt.library import (
 )
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import write_atomically
+from edgeleather.progress import Progress
 
 _DEFAULT_WORKSPACE_MIB = 1024
 _TIMING_CACHE = "tensorrt-timing.cache"
@@ -161,32 +162,29 @@ def _layers(trt: Any, logger: Any, plan: Any) -> str | None:
 
 @contextlib.contextmanager
 def _progress(trt: Any, config: Any, label: str, end: threading.Event) -> Iterator[None]:
-    """A bar over the builder's steps; once `end` is set, the build ends at its next step."""
-    from tqdm import tqdm
-
-    bar = tqdm(desc=label, disable=None, leave=False, dynamic_ncols=True)
+    """Progress over the builder's steps; once `end` is set, the build ends at its next step."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc] # its base is only known when the library is
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            bar.total = (bar.total or 0) + num_steps
+            progress.total = (progress.total or 0) + num_steps
 
         def phase_finish(self, phase_name: str) -> None:
-            bar.refresh()
+            progress.refresh_bar()
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            bar.update()
+            progress.advance()
             return not end.is_set()
 
-    monitor = Monitor()
-    config.progress_monitor = monitor
-    try:
-        yield
-    finally:
-        config.progress_monitor = None
-        bar.close()
+    with Progress(label) as progress:
+        monitor = Monitor()
+        config.progress_monitor = monitor
+        try:
+            yield
+        finally:
+            config.progress_monitor = None
 
 
 def _refusal(library: Library, what: str, logger: Any) -> EdgeLeatherError:

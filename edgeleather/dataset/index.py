@@ -1,0 +1,167 @@
+"""A dataset's index: each picture read once, what is wrong found at once, and handed on through every step that needs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgeleather.arrays import AnyArray, UInt8Array
+from edgeleather.dataset.reading import Dataset, Sample, read_dataset, require_part
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.images import image_digest
+from edgeleather.progress import track
+
+KEPT_BYTES = 512 << 20  # of decoded pictures and masks; the others are decoded again each time
+_TOLD_PROBLEMS = 10
+
+Pixels = TypeVar("Pixels", bound=AnyArray)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with one file (a path inside the dataset)."""
+
+    file: str
+    message: str
+
+
+class DecodedPictures:
+    """Decoded pictures and masks by name, read only, until they take `most_bytes`; the first ones stay."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._kept: dict[str, AnyArray] = {}
+
+    def get(self, name: str, decode: Callable[[], Pixels]) -> Pixels:
+        """The kept array of this name, or what `decode` gives."""
+        if name in self._kept:
+            return self._kept[name]  # type: ignore[return-value] # a name is of one picture or one mask
+        pixels = decode()
+        if self._bytes + pixels.nbytes <= self._most_bytes:
+            pixels.flags.writeable = False
+            self._kept[name] = pixels
+            self._bytes += pixels.nbytes
+        return pixels
+
+
+@dataclass(frozen=True)
+class IndexedSample(Sample):
+    """A picture whose pixels are known by their digest and size [height, width]."""
+
+    digest: str = field(kw_only=True)
+    size_hw: tuple[int, int] = field(kw_only=True)
+    decoded: DecodedPictures = field(kw_only=True, repr=False, compare=False)
+
+    def read(self) -> AnyArray:
+        """The picture as BGR, the one that was indexed.
+
+        Raises:
+            EdgeLeatherError: the file cannot be read, or shows something else than when it was indexed.
+        """
+        return self.decoded.get(self.name, self._read_unchanged)
+
+    def read_mask(self, frame_hw: tuple[int, int]) -> UInt8Array:
+        """See `Sample.read_mask`."""
+        if self.is_good:
+            return super().read_mask(frame_hw)
+        mask = self.decoded.get(f"mask of {self.name}", lambda: Sample.read_mask(self, frame_hw))
+        return mask if mask.shape == frame_hw else super().read_mask(frame_hw)
+
+    def _read_unchanged(self) -> AnyArray:
+        image = super().read()
+        if image_digest(image) != self.digest:
+            raise EdgeLeatherError(f"{self.path}: the picture has changed while it was being used. Start again.")
+        return image
+
+
+@dataclass(frozen=True)
+class DatasetIndex(Dataset):
+    """A dataset every picture of which was read."""
+
+    train_good: tuple[IndexedSample, ...]
+    test: tuple[IndexedSample, ...]
+
+    @property
+    def samples(self) -> tuple[IndexedSample, ...]:
+        return (*self.train_good, *self.test)
+
+
+def index_dataset(source: Path | Dataset, *, needs: str, kept_bytes: int = KEPT_BYTES) -> DatasetIndex:
+    """Read every picture and mask of a dataset once; an index is returned as it is.
+
+    With `needs` "test" the training pictures are left out: a report needs none. For "train" and "any" see `read_dataset`.
+
+    Raises:
+        EdgeLeatherError: no such dataset, or pictures or masks that cannot be used: all of them are named.
+    """
+    dataset = read_dataset(source, needs=needs) if isinstance(source, Path) else source
+    require_part(dataset, needs)
+    if isinstance(dataset, DatasetIndex):
+        return dataset
+    if needs == "test":
+        dataset = Dataset(dataset.root, (), dataset.test)
+    index, problems = examine(dataset, kept_bytes)
+    if problems:
+        told = " ".join(f"{problem.file}: {problem.message}" for problem in problems[:_TOLD_PROBLEMS])
+        more = f" And {len(problems) - _TOLD_PROBLEMS} more." if len(problems) > _TOLD_PROBLEMS else ""
+        raise EdgeLeatherError(f"{dataset.root}: {len(problems)} pictures or masks cannot be used. {told}{more}")
+    return index
+
+
+def examine(dataset: Dataset, kept_bytes: int = 0) -> tuple[DatasetIndex, list[Problem]]:
+    """The index of the pictures that can be read, and what is wrong with the others and with masks, in the dataset's order."""
+    decoded = DecodedPictures(kept_bytes)
+    problems: list[Problem] = []
+    parts: tuple[list[IndexedSample], list[IndexedSample]] = ([], [])
+    total = len(dataset.train_good) + len(dataset.test)
+    both = ((sample, part) for part, samples in enumerate((dataset.train_good, dataset.test)) for sample in samples)
+    for sample, part in track(both, "reading pictures", total):
+        try:
+            image = sample.read()
+        except EdgeLeatherError as error:
+            problems.append(Problem(sample.name, str(error).removeprefix(f"{sample.path}: ")))
+            continue
+        found = _indexed(sample, image_digest(image), (image.shape[0], image.shape[1]), decoded)
+        decoded.get(sample.name, lambda image=image: image)  # type: ignore[misc] # its default is its type
+        parts[part].append(found)
+        try:
+            found.read_mask(found.size_hw)
+        except EdgeLeatherError as error:
+            problems.append(Problem(sample.name, str(error).removeprefix(f"{sample.name}: ")))
+    return DatasetIndex(dataset.root, tuple(parts[0]), tuple(parts[1])), problems
+
+
+def write_index(index: DatasetIndex) -> bytes:
+    """An index as JSON, for another process on this machine; see `read_index`."""
+    parts = {name: [_plain(sample) for sample in getattr(index, name)] for name in ("train_good", "test")}
+    return json.dumps({"root": str(index.root), **parts}).encode()
+
+
+def read_index(path: Path) -> DatasetIndex:
+    """The index that another process wrote; it keeps no pictures, and each is checked when it is read."""
+    data = json.loads(path.read_bytes())
+    decoded = DecodedPictures(0)
+    parts = (tuple(_from_plain(row, decoded) for row in data[name]) for name in ("train_good", "test"))
+    return DatasetIndex(Path(data["root"]), *parts)
+
+
+def _indexed(sample: Sample, digest: str, size_hw: tuple[int, int], decoded: DecodedPictures) -> IndexedSample:
+    return IndexedSample(**vars(sample), digest=digest, size_hw=size_hw, decoded=decoded)
+
+
+def _plain(sample: IndexedSample) -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(sample).items()
+        if name != "decoded"
+    }
+
+
+def _from_plain(row: Mapping[str, Any], decoded: DecodedPictures) -> IndexedSample:
+    mask_path = None if row["mask_path"] is None else Path(row["mask_path"])
+    changed = {"path": Path(row["path"]), "mask_path": mask_path, "size_hw": tuple(row["size_hw"])}
+    return IndexedSample(**{**row, **changed}, decoded=decoded)

@@ -1,0 +1,131 @@
+"""What a user chooses of a training, and what comes of it with a method's preset and a dataset; it imports torch on use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgeleather.dataset.index import DatasetIndex, index_dataset
+from edgeleather.dataset.reading import Dataset
+from edgeleather.errors import EdgeLeatherError, MissingPartError
+from edgeleather.imaging.preprocess import Fit, InputMode
+from edgeleather.machine import is_installed
+from edgeleather.methods.settings import MethodSettings, Scalar, chosen
+from edgeleather.progress import Progress
+from edgeleather.training.run import Run, TrainingSettings
+
+if TYPE_CHECKING:
+    from edgeleather.methods.method import Method, Preset
+
+TRAIN_PARTS = ("torch", "onnx", "onnxscript", "safetensors")
+
+
+@dataclass(frozen=True)
+class TrainingChoices:
+    """What a user chooses of a training; None leaves it to the method's preset or to the pictures.
+
+    `image_size` is the longer side of the model's images in pixels, `patience` a number of epochs; `own` has values of the
+    method's own settings by name.
+    """
+
+    method: str
+    preset: str = "edge"
+    backbone: str | None = None
+    weights: str = "imagenet"
+    image_size: int | None = None
+    input_kind: Literal["resize", "tiles"] | None = None
+    fit: Fit | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    patience: int | None = None
+    own: Mapping[str, Scalar] = field(default_factory=dict)
+    seed: int = 0
+
+
+def require_train_extra() -> None:
+    """Fail in one sentence where torch and its companions are not installed.
+
+    Raises:
+        MissingPartError: one of them is missing.
+    """
+    for module in TRAIN_PARTS:
+        if not is_installed(module):
+            raise MissingPartError(module, "train")
+
+
+def train_chosen(dataset: Path | Dataset, choices: TrainingChoices, out: Path) -> Run:
+    """Train what a user chose on the good pictures of a dataset (a folder, or its index) and leave a run in `out`.
+
+    Raises:
+        EdgeLeatherError: the choices do not go together, or see `training.training.train`.
+        MissingPartError: the 'train' extra is not installed.
+    """
+    require_train_extra()
+    preset, own = preset_and_own(choices)
+    index = index_dataset(dataset, needs="train")
+    from edgeleather.training.training import train
+
+    return train(index, _settings(choices, preset, own, index), out)
+
+
+def preset_and_own(choices: TrainingChoices) -> tuple[Preset, MethodSettings]:
+    """The method's preset, and its own settings with what the user chose of them.
+
+    Raises:
+        EdgeLeatherError: no such method or preset, or choices that this method does not leave.
+    """
+    method = imported_method(choices.method)
+    from edgeleather.methods.method import NO_BACKBONE
+
+    if choices.preset not in method.presets:
+        raise EdgeLeatherError(f"expected a preset of {', '.join(method.presets)}, got {choices.preset!r}.")
+    preset = method.presets[choices.preset]
+    if preset.backbone == NO_BACKBONE and choices.backbone not in (None, NO_BACKBONE):
+        raise EdgeLeatherError(f"{choices.method} has no backbone: leave --backbone away.")
+    if preset.backbone == NO_BACKBONE and choices.weights != "imagenet":
+        raise EdgeLeatherError(f"{choices.method} has no backbone to fill: leave --weights away.")
+    if choices.input_kind == "tiles" and choices.fit is not None:
+        raise EdgeLeatherError("tiles take frames of any aspect ratio: leave crop and stretch away.")
+    return preset, chosen(preset.own, choices.own, choices.method)
+
+
+def imported_method(name: str) -> type[Method]:
+    """The class of a method; importing it imports torch.
+
+    Raises:
+        EdgeLeatherError: no such method.
+        MissingPartError: the 'train' extra is not installed.
+    """
+    require_train_extra()
+    with Progress("loading torch"):
+        from edgeleather.methods.method import method_class
+
+        return method_class(name)
+
+
+def _settings(choices: TrainingChoices, preset: Preset, own: MethodSettings, index: DatasetIndex) -> TrainingSettings:
+    from edgeleather.methods.method import NO_BACKBONE
+
+    backbone = choices.backbone or preset.backbone
+    return TrainingSettings(
+        method=choices.method,
+        preset=choices.preset,
+        backbone=backbone,
+        weights=choices.weights if backbone != NO_BACKBONE else "none",
+        input_mode=_input_mode(choices, preset, index),
+        epochs=choices.epochs or preset.epochs,
+        learning_rate=choices.learning_rate or preset.learning_rate,
+        batch_images=preset.batch_images,
+        patience_epochs=choices.patience or preset.patience_epochs,
+        own=asdict(own),
+        seed=choices.seed,
+    )
+
+
+def _input_mode(choices: TrainingChoices, preset: Preset, index: DatasetIndex) -> InputMode:
+    from edgeleather.training.loading import choose_input_mode
+
+    longer_side_px = choices.image_size or preset.longer_side_px
+    return choose_input_mode(index.train_good, choices.input_kind or "resize", longer_side_px, choices.fit or "exact")
