@@ -29,9 +29,9 @@ PICTURE_FILE = "accuracy-speed.png"
 
 
 def benchmark_bundles(
-    bundles: Sequence[Path],
-    data: Path | Dataset,
-    out: Path,
+    bundles: Sequence[Path | str],
+    data: Path | str | Dataset,
+    out: Path | str,
     rounds: int = ROUNDS,
     repeats: int = REPEATS,
     threads: int | None = None,
@@ -40,8 +40,14 @@ def benchmark_bundles(
 
     Raises:
         EdgeLeatherError: a bundle or the data cannot be used, or `out` cannot be written.
+
+    >>> import edgeleather as el
+    >>> report = el.benchmark(["bundle"], "photos", "report", rounds=1, repeats=1)
+    >>> sorted({row["precision"] for row in report["rows"]})
+    ['fp32', 'int8']
     """
-    opened = [read_bundle(folder) for folder in bundles]
+    data, out = Path(data) if isinstance(data, str) else data, Path(out)
+    opened = [read_bundle(Path(folder)) for folder in bundles]
     if len({bundle.folder.resolve().name for bundle in opened}) < len(opened):
         raise EdgeLeatherError(
             "expected bundles of different names, got two of the same; the report tells them apart by it."

@@ -47,6 +47,10 @@ class CalibrationSettings:
 
     Raises:
         EdgeLeatherError: a value that is not known, or auto for a backend other than the reference.
+
+    >>> import edgeleather as el
+    >>> el.CalibrationSettings(precision="fp16", images=20).makes_int8
+    False
     """
 
     precision: str = "int8"
@@ -118,7 +122,7 @@ class _NewGraphs:
 
 
 def calibrate_bundle(
-    folder: Path, data: Path | Dataset, settings: CalibrationSettings | None = None
+    folder: Path | str, data: Path | str | Dataset, settings: CalibrationSettings | None = None
 ) -> CalibrationResult:
     """Add graphs of a precision to a bundle, each with thresholds, golden answers and metrics of its own.
 
@@ -128,8 +132,14 @@ def calibrate_bundle(
     Raises:
         EdgeLeatherError: the bundle is damaged, the pictures are not those that trained it, cannot be read or show nothing,
             the budget cannot be held, or the bundle cannot be written. Nothing half-written stays behind.
+
+    >>> import edgeleather as el
+    >>> result = el.calibrate("bundle", "photos", el.CalibrationSettings(precision="fp16"))
+    >>> result.bundle.default_precision
+    'int8'
     """
-    settings = settings or CalibrationSettings()
+    settings, folder = settings or CalibrationSettings(), Path(folder)
+    data = Path(data) if isinstance(data, str) else data
     # What calibration writes anew may be damaged: calibrating again is how it is mended.
     rewritten = _rewritten(settings)
     bundle = read_bundle(folder, lambda manifest: [n for n in without_original(manifest) if n not in rewritten])

@@ -1,7 +1,86 @@
-"""EdgeLeather: from good photos of leather to a calibrated engine to an audited inspection loop."""
+"""EdgeLeather: from good photos of leather to a calibrated engine to an audited inspection loop.
 
-from logging import NullHandler, getLogger
+What a Python program needs is named here and imported on use, so that `import edgeleather` stays light. Everything else is
+internal and may change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeleather.benchmarks.report import benchmark_bundles as benchmark
+    from edgeleather.calibration.calibrating import CalibrationSettings
+    from edgeleather.calibration.calibrating import calibrate_bundle as calibrate
+    from edgeleather.engines.engine import BuildSettings
+    from edgeleather.errors import EdgeLeatherError
+    from edgeleather.export.building import build
+    from edgeleather.export.teaching import teach
+    from edgeleather.inspection.decisions import DecisionRules, Region
+    from edgeleather.inspection.inspector import Inspection, Inspector, InspectorSettings
+    from edgeleather.inspection.opening import open_inspector as load
+    from edgeleather.station.station import Station
+    from edgeleather.training.choices import TrainingChoices
 
 __version__ = "0.1.0"
+__all__ = [
+    "BuildSettings",
+    "CalibrationSettings",
+    "DecisionRules",
+    "EdgeLeatherError",
+    "Inspection",
+    "Inspector",
+    "InspectorSettings",
+    "Region",
+    "Station",
+    "TrainingChoices",
+    "benchmark",
+    "build",
+    "calibrate",
+    "load",
+    "teach",
+]
+_FRONT_DOOR = {
+    "BuildSettings": "edgeleather.engines.engine:BuildSettings",
+    "CalibrationSettings": "edgeleather.calibration.calibrating:CalibrationSettings",
+    "DecisionRules": "edgeleather.inspection.decisions:DecisionRules",
+    "EdgeLeatherError": "edgeleather.errors:EdgeLeatherError",
+    "Inspection": "edgeleather.inspection.inspector:Inspection",
+    "Inspector": "edgeleather.inspection.inspector:Inspector",
+    "InspectorSettings": "edgeleather.inspection.inspector:InspectorSettings",
+    "Region": "edgeleather.inspection.decisions:Region",
+    "Station": "edgeleather.station.station:Station",
+    "TrainingChoices": "edgeleather.training.choices:TrainingChoices",
+    "benchmark": "edgeleather.benchmarks.report:benchmark_bundles",
+    "build": "edgeleather.export.building:build",
+    "calibrate": "edgeleather.calibration.calibrating:calibrate_bundle",
+    "load": "edgeleather.inspection.opening:open_inspector",
+    "teach": "edgeleather.export.teaching:teach",
+}
 
-getLogger("edgeleather").addHandler(NullHandler())  # a program that sets up no logging gets no lines
+
+def __getattr__(name: str) -> Any:
+    """The public name, imported now.
+
+    Raises:
+        AttributeError: this name is not public.
+    """
+    import importlib
+
+    if name not in _FRONT_DOOR:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _FRONT_DOOR[name].partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "edgeleather":
+            raise
+        from edgeleather.errors import MissingPartError
+
+        raise MissingPartError(error.name, "train") from error
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

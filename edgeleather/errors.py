@@ -4,7 +4,15 @@ from __future__ import annotations
 
 
 class EdgeLeatherError(Exception):
-    """A problem in the input or the surroundings; its message is written for the user and shown without a traceback."""
+    """A problem in the input or the surroundings; its message is written for the user and shown without a traceback.
+
+    >>> import edgeleather as el
+    >>> try:
+    ...     el.load("nowhere")
+    ... except el.EdgeLeatherError as error:
+    ...     print(error)
+    expected a bundle folder at nowhere, found none. Make one with: edgeleather teach
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))

@@ -90,7 +90,7 @@ class _Trial:
 
 
 def build(
-    folder: Path,
+    folder: Path | str,
     backend: str = REFERENCE_BACKEND,
     precision: str | None = None,
     settings: BuildSettings | None = None,
@@ -103,8 +103,13 @@ def build(
     Raises:
         EdgeLeatherError: the bundle has no such graph, the backend refuses it, the engine does not give the recorded answers,
             or the folder cannot be written. Nothing half-written stays behind.
+
+    >>> import edgeleather as el
+    >>> result = el.build("bundle", precision="auto")
+    >>> result.median_ms > 0
+    True
     """
-    settings = settings or BuildSettings()
+    settings, folder = settings or BuildSettings(), Path(folder)
     if precision == AUTO:
         return build_fastest(folder, backend, settings)
     return build_engine(folder, backend, precision, settings)

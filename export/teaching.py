@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,9 @@ class Lesson:
 
 
 def teach(
-    dataset: Path | Dataset,
-    out: Path,
-    choices: TrainingChoices,
+    dataset: Path | str | Dataset,
+    out: Path | str,
+    choices: TrainingChoices | None = None,
     *,
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     calibration: CalibrationSettings | None = None,
@@ -51,7 +52,14 @@ def teach(
     Raises:
         EdgeLeatherError: pictures that cannot be used, choices that do not go together, or `out` cannot be written.
         MissingPartError: the 'train' extra is not installed.
+
+    >>> import edgeleather as el
+    >>> lesson = el.teach("photos", "taught")
+    >>> lesson.bundle.manifest.method
+    'memory-bank'
     """
+    dataset = Path(dataset) if isinstance(dataset, str) else dataset
+    out, choices = Path(os.path.abspath(out)), choices or TrainingChoices()  # noqa: PTH100 - `.` has a name and a parent then
     check_bundle_target(out, overwrite)
     preset_and_own(choices)  # before the pictures are read, which may take minutes
     index = index_dataset(dataset, needs="train")

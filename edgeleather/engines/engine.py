@@ -57,6 +57,10 @@ class BuildSettings:
 
     `batch` is the least, the usual and the greatest number of images at once (TensorRT's optimisation profile), `targets` are
     compute capabilities to build for (tensorrt-rtx), `threads` are the processor's (None: found by measuring).
+
+    >>> import edgeleather as el
+    >>> el.build("bundle", precision="fp32", settings=el.BuildSettings(threads=1)).record.threads
+    1
     """
 
     batch: tuple[int, int, int] = (1, 1, 8)

@@ -24,6 +24,13 @@ class Region:
     """A connected part of the frame above the threshold: box and area in frame pixels, and its highest map value.
 
     `area_mm2` is None until the camera's scale in mm is known.
+
+    >>> import edgeleather as el
+    >>> with el.load("bundle") as inspector:
+    ...     largest = inspector.inspect("hide.png").regions[0]
+    >>> x, y, width, height = largest.box_xywh
+    >>> largest.area_px <= width * height
+    True
     """
 
     box_xywh: tuple[int, int, int, int]
@@ -37,6 +44,12 @@ class DecisionRules:
     """What of a frame counts: where, and from which size on.
 
     `region_of_interest_xy` is a polygon in frame pixels, empty for the whole frame. `mm_per_px` is the camera's scale.
+
+    >>> import edgeleather as el
+    >>> rules = el.DecisionRules(min_area_mm2=4.0, mm_per_px=0.1)
+    >>> with el.load("bundle", el.InspectorSettings(rules=rules)) as inspector:
+    ...     inspector.inspect("hide.png").regions[0].area_mm2 >= 4.0
+    True
     """
 
     DEFAULTS_APPLY: ClassVar[bool] = True

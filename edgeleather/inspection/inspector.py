@@ -36,6 +36,12 @@ class Inspection:
 
     `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels. `small_regions` were
     left out because the decision rules ask for larger ones.
+
+    >>> import edgeleather as el
+    >>> with el.load("bundle") as inspector:
+    ...     inspection = inspector.inspect("hide.png")
+    >>> inspection.score > inspection.threshold, inspection.error
+    (True, None)
     """
 
     frame: int
@@ -56,7 +62,13 @@ class Inspection:
 
 @dataclass(frozen=True)
 class InspectorSettings:
-    """What a user may choose at inspection; None keeps what the bundle says, and for `backend` means ONNX Runtime."""
+    """What a user may choose at inspection; None keeps what the bundle says, and for `backend` means ONNX Runtime.
+
+    >>> import edgeleather as el
+    >>> with el.load("bundle", el.InspectorSettings(precision="fp32", threads=1)) as inspector:
+    ...     inspector.precision
+    'fp32'
+    """
 
     precision: str | None = None
     backend: str | None = None
@@ -73,6 +85,13 @@ class Inspector:
     """A bundle's engine with its input mode and thresholds. Make, use and close it on one thread.
 
     Leaving its `with` block closes it.
+
+    >>> import cv2, edgeleather as el
+    >>> with el.load("bundle") as inspector:
+    ...     from_path = inspector.inspect("hide.png")
+    ...     from_array = inspector.inspect(cv2.imread("hide.png"))  # BGR, as OpenCV gives it
+    >>> from_path.score == from_array.score
+    True
     """
 
     def __init__(self, bundle: Bundle, settings: InspectorSettings) -> None:

@@ -24,8 +24,11 @@ class Station:
 
     `settings` is what stands in the file; relative paths start at `folder`. `stop_request` is what `stop` sets.
 
-    >>> station = Station.read("line-3.toml")
-    >>> summary = station.run()  # until another thread calls station.stop(), or the files end
+    >>> import edgeleather as el
+    >>> station = el.Station.read("line-3.toml")
+    >>> summary = station.run()  # until another thread or a signal's handler calls station.stop(), or the files end
+    >>> summary.captured == summary.inferred + summary.dropped + summary.failed
+    True
     """
 
     def __init__(self, settings: StationSettings, folder: Path) -> None:

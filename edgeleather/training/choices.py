@@ -28,9 +28,14 @@ class TrainingChoices:
 
     `image_size` is the longer side of the model's images in pixels, `patience` a number of epochs; `own` has values of the
     method's own settings by name.
+
+    >>> import edgeleather as el
+    >>> choices = el.TrainingChoices(method="ssim-ae", epochs=1)
+    >>> el.teach("photos", "small", choices).run.best_epoch
+    1
     """
 
-    method: str
+    method: str = "memory-bank"
     preset: str = "edge"
     backbone: str | None = None
     weights: str = "imagenet"
