@@ -9,7 +9,6 @@ import contextlib
 import copy
 import json
 import logging
-import logging.handlers
 import os
 import queue
 import sys
@@ -72,26 +71,29 @@ def local_time(at: float) -> str:
     return datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
 
 
-class BoundedQueueHandler(logging.handlers.QueueHandler):
-    """Hands records to the writing thread; what does not fit into its queue is dropped and counted."""
+class BoundedQueueHandler(logging.Handler):
+    """Hands records to the writing thread; what does not fit into its queue is dropped and counted.
 
-    def __init__(self, records: queue.Queue[logging.LogRecord | None]) -> None:
-        super().__init__(records)
-        self.records = records
+    The one of `logging.handlers` would cost each command the import of `socket`.
+    """
+
+    def __init__(self, most_waiting: int) -> None:
+        super().__init__()
+        self.records: queue.Queue[logging.LogRecord | None] = queue.Queue(most_waiting)
         self.dropped = 0
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        ready = copy.copy(record)
-        ready.msg, ready.args = record.getMessage(), None
-        if record.exc_info:
-            ready.exc_text, ready.exc_info = logging.Formatter().formatException(record.exc_info), None
-        return ready
-
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.records.put_nowait(record)
+            # Made into text here: what an argument holds may be another thing later.
+            ready = copy.copy(record)
+            ready.msg, ready.args = record.getMessage(), None
+            if record.exc_info:
+                ready.exc_text, ready.exc_info = logging.Formatter().formatException(record.exc_info), None
+            self.records.put_nowait(ready)
         except queue.Full:
             self.dropped += 1
+        except Exception:  # a message that does not fit its arguments: shown by logging, as for any other handler
+            self.handleError(record)
 
 
 class _Output(Protocol):
@@ -201,7 +203,7 @@ def logging_to(settings: LogSettings) -> Iterator[None]:
     """
     outputs: list[_Output] = [_StandardError(sys.stderr)] if sys.stderr is not None else []
     outputs += [RotatingFile(settings.file)] if settings.file else []
-    handler = BoundedQueueHandler(queue.Queue(_MOST_WAITING))
+    handler = BoundedQueueHandler(_MOST_WAITING)
     writing = _WritingThread(handler, outputs, JsonFormatter() if settings.format == "json" else TextFormatter())
     logger = logging.getLogger("edgeleather")
     level = logger.level
