@@ -10,7 +10,11 @@ from pathlib import Path
 import click
 
 from edgeleather.cli.options import absolute_path, seed_option
+from edgeleather.cli.reporting import LocalWriters, report_and_exit, stop_on_signals
 from edgeleather.cli.teach import print_lesson, report_on
+from edgeleather.events.stop import Stop
+from edgeleather.sources.address import parse_address
+from edgeleather.station.running import RunSettings, inspect_source
 from edgeleather.training.choices import TrainingChoices, require_train_extra
 
 FRAMES = 60
@@ -26,11 +30,9 @@ FRAMES = 60
     help="Folder for all of it.",
 )
 @seed_option
-@click.pass_context
-def demo(ctx: click.Context, out: Path, seed: int) -> None:
+def demo(out: Path, seed: int) -> None:
     """Make synthetic leather, teach a bundle, inspect a film with it, and leave pictures and a report."""
     require_train_extra()
-    from edgeleather.cli.inspect import inspect
     from edgeleather.dataset.film import write_film
     from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
     from edgeleather.errors import EdgeLeatherError
@@ -52,15 +54,11 @@ def demo(ctx: click.Context, out: Path, seed: int) -> None:
     report_on(lesson, out / "report", quiet=False)
     click.echo(f"3. Inspect a film of {FRAMES} frames.")
     shown = write_film(out / "film.mkv", FRAMES, settings)
+    writers, stop = LocalWriters(False, False, out / "inspections.jsonl", out / "defects"), Stop()
+    film = RunSettings(out / "bundle", parse_address(str(out / "film.mkv")))
     try:
-        ctx.invoke(
-            inspect,
-            bundle=out / "bundle",
-            source=str(out / "film.mkv"),
-            fit=None,
-            jsonl=out / "inspections.jsonl",
-            save_defects=out / "defects",
-        )
+        with stop_on_signals(stop):
+            report_and_exit(inspect_source(film, writers.open, stop), writers.opened, stop, as_json=False)
     finally:
         summarise(out, shown)
 

@@ -74,6 +74,5 @@ def teach(
         with Progress("calibrating"):
             calibrated = calibrate_bundle(out, index, calibration)
     except BudgetError as error:
-        _log.warning("the bundle stays in fp32: %s", error)
         return Lesson(bundle, run, None, str(error), index)
     return Lesson(calibrated.bundle, run, calibrated, None, index)
