@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,9 +18,15 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import read_plain_file
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 Record = TypeVar("Record")
 Upgrades = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 LARGEST_RECORD_BYTES = 16_000_000  # a manifest that names 100 000 pictures has 14 MB
+_MOST_DOTS_IN_A_LINE = 200
 
 
 def read_record(schema: type[Record], path: Path, mend: str, upgrades: Upgrades | None = None) -> Record:
@@ -48,6 +55,31 @@ def read_json(path: Path, mend: str, max_bytes: int = LARGEST_RECORD_BYTES) -> A
         raise EdgeLeatherError(f"{path}: expected a readable JSON file, got: {error.strerror}. {mend}") from error
     except (ValueError, RecursionError) as error:
         raise EdgeLeatherError(f"{path}: expected a JSON file, got something unreadable ({error}). {mend}") from error
+
+
+def read_toml(path: Path, max_bytes: int) -> dict[str, Any]:
+    """What a TOML file holds, its dates as text.
+
+    Raises:
+        OSError: the file cannot be read, is no plain file, or has more than `max_bytes` bytes.
+        ValueError: it is no TOML, or a line of it has more than 200 dots.
+    """
+    text = read_plain_file(path, max_bytes).decode("utf-8")
+    for number, line in enumerate(text.split("\n"), start=1):
+        # The parser's time grows with the square of the parts of a dotted key: minutes for one line of 100 KB.
+        if line.count(".") > _MOST_DOTS_IN_A_LINE:
+            raise ValueError(f"line {number}: expected at most {_MOST_DOTS_IN_A_LINE} dots, got {line.count('.')}")
+    data: dict[str, Any] = _plain(tomllib.loads(text))
+    return data
+
+
+def _plain(value: Any) -> Any:
+    """TOML's values without its dates, which no key takes."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool) else str(value)
 
 
 def decode_record(schema: type[Record], data: Any, path: Path, mend: str, upgrades: Upgrades | None = None) -> Record:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from edgeleather.bundle.manifest import (
+    GRAPH_FILES,
     MANIFEST_FILE,
     ORIGINAL_FOLDER,
     FileRecord,
