@@ -39,7 +39,7 @@ def read_plain_file(path: Path, max_bytes: int) -> bytes:
     with open_plain_file(path) as stream:
         content = b"" if os.fstat(stream.fileno()).st_size > max_bytes else stream.read(max_bytes + 1)
         if len(content) > max_bytes or os.fstat(stream.fileno()).st_size > max_bytes:
-            raise OSError(errno.EFBIG, f"the file is larger than {max_bytes / 1e6:g} MB")
+            raise OSError(errno.EFBIG, f"it is larger than allowed (at most {max_bytes / 1e6:g} MB)")
         return content
 
 
