@@ -192,14 +192,10 @@ def test_huge_files_are_refused_by_their_size(bundle_copy):
     for name in ("golden/0-good.png", "fp32.onnx"):
         os.truncate(bundle_copy / name, 100 << 30)
         edit_manifest(bundle_copy, lambda m, name=name: m["files"][name].update(size_bytes=100 << 30))
-        with pytest.raises(
-            EdgeLeatherError, match=f"{name} (is damaged|cannot be read: it is larger than allowed)"
-        ):
+        with pytest.raises(EdgeLeatherError, match=f"{name} (is damaged|cannot be read: it is larger than allowed)"):
             read_bundle(bundle_copy)
     os.truncate(bundle_copy / "manifest.json", 3 << 30)
-    with pytest.raises(
-        EdgeLeatherError, match=r"manifest\.json: expected a readable JSON file, got: it is larger"
-    ):
+    with pytest.raises(EdgeLeatherError, match=r"manifest\.json: expected a readable JSON file, got: it is larger"):
         read_bundle(bundle_copy)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64_000  # kilobytes
 

@@ -77,6 +77,6 @@ def test_a_run_that_was_written_in_schema_3_is_read():
 
 @pytest.mark.train
 def test_its_weights_make_the_method_that_was_trained():
-    from edgeleather.training.loading import load_trained
+    from edgeleather.training.training import load_trained
 
     assert load_trained(read_run(OLDEST), OLDEST).image_size_hw == (32, 32)
