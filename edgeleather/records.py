@@ -121,12 +121,15 @@ def upgraded(data: Any, upgrades: Upgrades) -> Any:
 
 
 def to_json(record: Any) -> bytes:
-    """A dataclass as indented UTF-8 JSON with a final newline; floats keep every digit.
+    """A dataclass as indented UTF-8 JSON with a final newline; floats keep every digit, and file names their bytes that are no UTF-8.
 
     Raises:
         ValueError: a float in it is not finite (JSON has no word for that).
     """
-    return (json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return text.encode(
+        "utf-8", "backslashreplace"
+    )  # what Python replaces a lone surrogate with is JSON's way to write it
 
 
 def decode(schema: Any, value: Any, where: str) -> Any:

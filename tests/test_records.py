@@ -148,3 +148,9 @@ def test_a_larger_toml_file_is_not_read(tmp_path):
     (tmp_path / "x.toml").write_text("a = 1\n" * 1000)
     with pytest.raises(OSError, match=r"at most 0\.005 MB"):
         read_toml(tmp_path / "x.toml", 5000)
+
+
+def test_a_file_name_that_is_no_utf_8_is_written_and_read_back(tmp_path):
+    name = os.fsdecode(b"L\xe4der \xe3\x80\x80")
+    (tmp_path / "r.json").write_bytes(to_json(Versioned(3, name, None)))
+    assert read_record(Versioned, tmp_path / "r.json", "mend it").name == name
