@@ -121,7 +121,7 @@ def upgraded(data: Any, upgrades: Upgrades) -> Any:
 
 
 def to_json(record: Any) -> bytes:
-    """A dataclass as indented UTF-8 JSON with a final newline; floats keep every digit, and file names their bytes that are no UTF-8.
+    """A dataclass as indented UTF-8 JSON with a final newline; floats keep every digit, and file names all their bytes.
 
     Raises:
         ValueError: a float in it is not finite (JSON has no word for that).
