@@ -22,6 +22,7 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.methods.method import Method
 
 MAP_TOLERANCE = 1e-4  # of the map's range, torch against ONNX Runtime
+_LEAST_CONTRAST = 1.0  # standard deviation of a picture's values, of 255; leather in a sharp picture has 5 and more
 BATCH_TOLERANCE = 1e-5  # of the score, alone against in a batch
 
 
@@ -84,6 +85,17 @@ def _strip(model: onnx.ModelProto) -> None:
     model.doc_string = model.graph.doc_string = ""
 
 
+def _likely_cause(images: UInt8Array) -> str:
+    """Why maps differ by more than a share of their range: pictures without structure give maps with hardly any range."""
+    contrast = float(np.median(images.std(axis=(1, 2)).mean(axis=1)))
+    if contrast < _LEAST_CONTRAST:
+        return (
+            f"The good pictures are flat: their values vary by {contrast:.2g} of 255, so that the maps hold little but rounding. "
+            "They are overexposed or underexposed, or show no leather: take others."
+        )
+    return "This is a fault of the export or of ONNX Runtime, not of the data: report it."
+
+
 def prove(method: Method, engine: Engine, images: UInt8Array) -> float:
     """Compare torch with an engine on real images [n, h, w, 3]; returns the worst deviation as a share of the map's range.
 
@@ -100,7 +112,7 @@ def prove(method: Method, engine: Engine, images: UInt8Array) -> float:
     if not deviation <= MAP_TOLERANCE:
         raise EdgeLeatherError(
             f"export refused: ONNX Runtime's maps differ from torch's by {deviation:.2g} of their range "
-            f"({MAP_TOLERANCE:g} allowed). This is a fault of the export or of ONNX Runtime, not of the data: report it."
+            f"({MAP_TOLERANCE:g} allowed). {_likely_cause(images)}"
         )
     in_batch = float(np.max(np.abs(together.scores - alone) / np.maximum(np.abs(alone), 1e-12)))
     if not in_batch <= BATCH_TOLERANCE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -12,18 +13,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from edgeleather.bundle.manifest import (
+    GRAPH_FILES,
     MANIFEST_FILE,
     ORIGINAL_FOLDER,
     FileRecord,
     Manifest,
     manifest_digest,
 )
+from edgeleather.bundle.plain_graph import why_not_plain
 from edgeleather.bundle.thresholds import Thresholds
+from edgeleather.bundle.versions import UPGRADES
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.files import cannot_write, sha256_of_file, sync_folder, write_atomically
-from edgeleather.records import read_record, to_json
+from edgeleather.files import cannot_write, read_plain_file, sha256_of_file, sync_folder, write_atomically
+from edgeleather.records import LARGEST_RECORD_BYTES, decode_record, read_json, to_json
 
 _MEND = "Copy the bundle again from where it was made, or make it anew with: edgeleather export RUN --out BUNDLE"
+_LARGEST_FILE_BYTES = 2_000_000_000  # an ONNX file has at most 2 GB
+_LARGEST_SIDE_PX = 16_384
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -51,7 +57,7 @@ class Bundle:
         raise EdgeLeatherError(f"{self.folder}: the manifest has no thresholds for {graph}. {_MEND}")
 
 
-Needs = Callable[["Manifest"], Collection[str]]
+NeededFiles = Callable[[Manifest], Collection[str]]  # of a manifest, the names of the files that are read
 
 
 def without_original(manifest: Manifest) -> Collection[str]:
@@ -64,7 +70,7 @@ def everything(manifest: Manifest) -> Collection[str]:
     return manifest.files
 
 
-def read_bundle(folder: Path, needs: Needs = without_original) -> Bundle:
+def read_bundle(folder: Path, needs: NeededFiles = without_original) -> Bundle:
     """Read a bundle and verify the digests of the files that are needed.
 
     Raises:
@@ -72,10 +78,12 @@ def read_bundle(folder: Path, needs: Needs = without_original) -> Bundle:
     """
     if not folder.is_dir():
         raise EdgeLeatherError(f"expected a bundle folder at {folder}, found none. Make one with: edgeleather teach")
-    if (folder / MANIFEST_FILE).is_symlink():
+    path = folder / MANIFEST_FILE
+    if path.is_symlink():
         raise EdgeLeatherError(f"{folder}: {MANIFEST_FILE} is a link; a bundle holds plain files only. {_MEND}")
-    manifest = read_record(Manifest, folder / MANIFEST_FILE, _MEND)
-    if manifest.digest != manifest_digest(asdict(manifest)):
+    written = read_json(path, _MEND)
+    manifest = decode_record(Manifest, written, path, _MEND, UPGRADES)
+    if manifest.digest != manifest_digest(written):  # of what was written, before any upgrade
         raise EdgeLeatherError(
             f"{folder}: {MANIFEST_FILE} is damaged or was edited (its digest is not its own). {_MEND}"
         )
@@ -84,7 +92,7 @@ def read_bundle(folder: Path, needs: Needs = without_original) -> Bundle:
         path = file_inside(folder, name)
         if name in needed:
             _verify(path, name, record, folder)
-    if min(manifest.input_mode.image_size_hw) < 1 or not manifest.thresholds:
+    if not all(1 <= side <= _LARGEST_SIDE_PX for side in manifest.input_mode.image_size_hw) or not manifest.thresholds:
         raise EdgeLeatherError(f"{folder}: the manifest has no image size or no thresholds. {_MEND}")
     for thresholds in manifest.thresholds:
         if thresholds.tiles_per_frame < 1:
@@ -97,14 +105,28 @@ def read_bundle(folder: Path, needs: Needs = without_original) -> Bundle:
 
 
 def _verify(path: Path, name: str, record: FileRecord, folder: Path) -> None:
-    if not path.is_file():
+    if not path.exists():
         raise EdgeLeatherError(f"{folder}: the manifest names {name}, but there is no such file. {_MEND}")
+    reason = ""
     try:
-        intact = path.stat().st_size == record.size_bytes and sha256_of_file(path) == record.sha256
+        if name in GRAPH_FILES:
+            graph = read_plain_file(path, _LARGEST_FILE_BYTES)
+            is_intact = len(graph) == record.size_bytes and hashlib.sha256(graph).hexdigest() == record.sha256
+            reason = why_not_plain(graph) if is_intact else ""
+        else:
+            is_intact = (
+                path.stat().st_size == record.size_bytes <= _LARGEST_FILE_BYTES
+                and sha256_of_file(path) == record.sha256
+            )
     except OSError as error:
-        raise EdgeLeatherError(f"{folder}: {name} cannot be read: {error.strerror}.") from error
-    if not intact:
+        raise EdgeLeatherError(f"{folder}: {name} cannot be read: {error.strerror}. {_MEND}") from error
+    if not is_intact:
         raise EdgeLeatherError(f"{folder}: {name} is damaged (its SHA-256 is not the manifest's). {_MEND}")
+    if reason:
+        raise EdgeLeatherError(
+            f"{folder}: expected in {name} a graph that EdgeLeather exported, got one with {reason}. Such a graph can read "
+            f"other files or run for ever: do not use this bundle. {_MEND}"
+        )
 
 
 def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes], overwrite: bool = False) -> Bundle:
@@ -209,7 +231,7 @@ def _strangers(folder: Path) -> str:
     if folder.is_symlink() or not folder.is_dir():
         return "a link" if folder.is_symlink() else "a file"
     try:
-        manifest = json.loads((folder / MANIFEST_FILE).read_bytes())
+        manifest = json.loads(read_plain_file(folder / MANIFEST_FILE, LARGEST_RECORD_BYTES))
         known = manifest["files"].keys() | {MANIFEST_FILE}
         if not {"schema", "edgeleather", "method", "thresholds"} < manifest.keys():
             raise KeyError

@@ -67,5 +67,11 @@ def read_answers(bundle: Bundle, graph: str) -> GoldenAnswers:
 
 
 def read_frame(bundle: Bundle, name: str) -> UInt8Array:
-    """One golden frame [h, w, 3] RGB by its file name."""
-    return np.asarray(cv2.cvtColor(read_image(file_inside(bundle.folder, name)), cv2.COLOR_BGR2RGB), np.uint8)
+    """One golden frame [h, w, 3] RGB by its file name.
+
+    Raises:
+        EdgeLeatherError: it is damaged, or larger than the model's images.
+    """
+    height, width = bundle.manifest.input_mode.image_size_hw
+    image_bgr = read_image(file_inside(bundle.folder, name), max_megapixels=height * width / 1e6)
+    return np.asarray(cv2.cvtColor(image_bgr, cv2.COLOR_BGR2RGB), np.uint8)

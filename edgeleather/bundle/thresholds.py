@@ -24,7 +24,7 @@ _MIN_TAIL_SCORES = 20
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictThreshold:
     """The score above which a frame is a defect, and the false-alarm rate a frame that it stands for."""
 
     value: float
@@ -44,7 +44,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class FoundThreshold:
+class FittedThreshold:
     """A threshold and what it was found on."""
 
     value: float
@@ -67,10 +67,10 @@ class Thresholds:
     held_out_scores: tuple[float, ...]
     left_out_scores: dict[str, float]
     good_groups: int
-    verdict: Verdict
-    t1_pixel: FoundThreshold
-    t2_pixel: FoundThreshold | None
-    t3_image: FoundThreshold | None
+    verdict: VerdictThreshold
+    t1_pixel: FittedThreshold
+    t2_pixel: FittedThreshold | None
+    t3_image: FittedThreshold | None
 
     @property
     def good_scores(self) -> tuple[float, ...]:
@@ -90,7 +90,7 @@ class Thresholds:
         scores = tuple(sorted(held_out_scores))
         return replace(self, held_out_scores=scores, left_out_scores=left_out_scores, verdict=verdict)
 
-    def verdict_for(self, tiles: int, rate: float | None = None) -> Verdict:
+    def verdict_for(self, tiles: int, rate: float | None = None) -> VerdictThreshold:
         """The verdict for frames of this many tiles, at the recorded or another false-alarm rate a frame.
 
         Raises:
@@ -106,7 +106,7 @@ class Thresholds:
 
 def verdict_threshold(
     good_scores: Sequence[float], rate: float, units: float = 1.0, extrapolate: bool = False
-) -> Verdict:
+) -> VerdictThreshold:
     """The score threshold for a false-alarm rate a frame, where a frame holds `units` times what a score was taken of.
 
     One unit at a rate that n scores cannot support gives 1 / (n + 1), unless `extrapolate`; several units always
@@ -125,10 +125,10 @@ def verdict_threshold(
     # 1e-9 forgives the rounding of rates such as 1 / (n + 1) themselves.
     if unit_rate >= supported * (1 - 1e-9):
         rank = min(len(scores), math.ceil((len(scores) + 1) * (1 - unit_rate) - 1e-9))
-        return Verdict(float(scores[max(rank, 1) - 1]), rate, rate, "conformal")
+        return VerdictThreshold(float(scores[max(rank, 1) - 1]), rate, rate, "conformal")
     if units > 1.0 or extrapolate:
-        return Verdict(max(_pareto_tail(scores, unit_rate), float(scores[-1])), rate, rate, "extrapolated")
-    return Verdict(float(scores[-1]), -math.expm1(math.log1p(-supported) * units), rate, "conformal")
+        return VerdictThreshold(max(_pareto_tail(scores, unit_rate), float(scores[-1])), rate, rate, "extrapolated")
+    return VerdictThreshold(float(scores[-1]), -math.expm1(math.log1p(-supported) * units), rate, "conformal")
 
 
 def _pareto_tail(scores: Float64Array, rate: float) -> float:

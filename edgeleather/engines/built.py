@@ -64,9 +64,17 @@ class Choice:
 
 
 def machine_folder(bundle_folder: Path) -> Path:
-    """Where this machine's engines lie."""
+    """Where this machine's engines lie.
+
+    Raises:
+        EdgeLeatherError: it is a link, which would lead out of the bundle.
+    """
     machine = re.sub(r"[^A-Za-z0-9_.-]", "-", platform.node()) or "machine"
-    return bundle_folder / ENGINES_FOLDER / machine
+    folder = bundle_folder / ENGINES_FOLDER / machine
+    for place in (folder.parent, folder):
+        if place.is_symlink():
+            raise EdgeLeatherError(f"{place}: expected a folder in the bundle, got a link. Remove it and build again.")
+    return folder
 
 
 def machine_identity() -> str:

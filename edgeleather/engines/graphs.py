@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from edgeleather.bundle.bundle import Bundle, Needs
+from edgeleather.bundle.bundle import Bundle, NeededFiles
 from edgeleather.bundle.golden import GOLDEN_FOLDER, answers_file
 from edgeleather.bundle.manifest import GRAPH_FILES, Manifest
 from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
@@ -41,7 +41,7 @@ def graphs_of(bundle: Bundle, precision: str, backend: str = REFERENCE_BACKEND) 
     return found
 
 
-def for_inspection(precision: str | None, backend: str = REFERENCE_BACKEND) -> Needs:
+def for_inspection(precision: str | None, backend: str = REFERENCE_BACKEND) -> NeededFiles:
     """The files that an inspection at a precision reads (None: the bundle's default): its graphs and golden frames."""
 
     def needs(manifest: Manifest) -> Collection[str]:

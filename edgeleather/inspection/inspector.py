@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.bundle.bundle import Bundle
-from edgeleather.bundle.thresholds import Verdict
+from edgeleather.bundle.thresholds import VerdictThreshold
 from edgeleather.engines.built import open_proven, open_trusted, proven
 from edgeleather.engines.engine import Engine
 from edgeleather.engines.table import REFERENCE_BACKEND
@@ -116,7 +116,7 @@ class Inspector:
         self._white_level = settings.white_level
         self._rate = settings.false_alarm_rate
         self._rules = settings.rules
-        self._verdicts: dict[int, Verdict] = {}
+        self._verdicts: dict[int, VerdictThreshold] = {}
         if settings.fit and self.mode.kind == "tiles":
             raise EdgeLeatherError(f"--{settings.fit} is for --input resize; this bundle cuts frames into tiles.")
         # A rate that cannot be had is an error now, not at the first frame; its number of tiles is not known yet.
@@ -176,11 +176,11 @@ class Inspector:
         return found.value
 
     @property
-    def verdicts(self) -> dict[int, Verdict]:
+    def verdicts(self) -> dict[int, VerdictThreshold]:
         """The verdicts in use, by the number of tiles of a frame."""
         return self._verdicts
 
-    def verdict_for(self, tiles: int) -> Verdict:
+    def verdict_for(self, tiles: int) -> VerdictThreshold:
         """The verdict's threshold for frames of this many tiles."""
         if tiles not in self._verdicts:
             self._verdicts[tiles] = self.thresholds.verdict_for(tiles, self._rate)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeleather.bundle.manifest import HandOverMetrics
-from edgeleather.bundle.thresholds import T1_QUANTILE, FoundThreshold, Thresholds, verdict_threshold
+from edgeleather.bundle.thresholds import T1_QUANTILE, FittedThreshold, Thresholds, verdict_threshold
 from edgeleather.dataset.index import IndexedSample
 from edgeleather.dataset.reading import Sample
 from edgeleather.engines.engine import Engine
@@ -122,7 +122,7 @@ def find_thresholds(
         left_out_scores=dict(pictures.left_out_scores),
         good_groups=pictures.good_groups,
         verdict=verdict_threshold((*good.scores, *pictures.left_out_scores.values()), false_alarm_rate),
-        t1_pixel=FoundThreshold(t1, len(pictures.held_out), len(set(good.groups))),
+        t1_pixel=FittedThreshold(t1, len(pictures.held_out), len(set(good.groups))),
         t2_pixel=t2,
         t3_image=t3,
     )
@@ -130,11 +130,11 @@ def find_thresholds(
 
 def _fitted_on_test_pictures(
     engine: Engine, mode: InputMode, samples: Sequence[Sample]
-) -> tuple[FoundThreshold | None, FoundThreshold | None]:
+) -> tuple[FittedThreshold | None, FittedThreshold | None]:
     """T2 and T3, None without pictures."""
     if not samples:
         return None, None
     fitted = score_samples(engine, samples, mode, "pictures for T2 and T3")
     count = (len(samples), len(set(fitted.groups)))
-    t2 = FoundThreshold(fitted.pixels.curve().best_f1_threshold(), *count)
-    return t2, FoundThreshold(best_image_f1_threshold(np.array(fitted.scores), np.array(fitted.defective)), *count)
+    t2 = FittedThreshold(fitted.pixels.curve().best_f1_threshold(), *count)
+    return t2, FittedThreshold(best_image_f1_threshold(np.array(fitted.scores), np.array(fitted.defective)), *count)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeleather import __version__
-from edgeleather.bundle.thresholds import Verdict
+from edgeleather.bundle.thresholds import VerdictThreshold
 from edgeleather.events.journal import Journal
 from edgeleather.events.recording import RecordingSettings, opened_journal
 from edgeleather.events.stop import Stop
@@ -61,7 +61,7 @@ class Summary(Counts):
     precision: str = ""
     graph: str = ""
     backend: str = ""
-    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    verdicts: dict[int, VerdictThreshold] = field(default_factory=dict)
     pictures_kept: int | None = None
     pictures_skipped: int | None = None
     pictures_error: str | None = None

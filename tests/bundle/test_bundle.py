@@ -1,14 +1,23 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import sys
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeleather.bundle.bundle import check_bundle_target, everything, read_bundle, write_bundle
+from edgeleather.bundle.golden import read_golden
 from edgeleather.bundle.manifest import manifest_digest
+from edgeleather.engines.built import machine_folder
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.files import sha256_of_file
+from tests.imaging.pictures import png_header
 
 
 def edit_manifest(folder, change):
@@ -155,3 +164,84 @@ def test_only_a_bundle_is_replaced_and_only_when_asked(bundle_copy, bundle, tmp_
     (tmp_path / "photos" / "a.png").write_bytes(b"x")
     with pytest.raises(EdgeLeatherError, match="no bundle"):
         check_bundle_target(tmp_path / "photos", overwrite=True)
+
+
+def put_file(folder, name, content):
+    """Replace a file of a bundle and have the manifest agree, as somebody would who means harm."""
+    path = folder / name
+    path.write_bytes(content)
+    record = {"sha256": sha256_of_file(path), "size_bytes": path.stat().st_size}
+    edit_manifest(folder, lambda m: m["files"].update({name: record}))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are as on POSIX")
+@pytest.mark.parametrize("name", ["manifest.json", "fp32.onnx", "golden/fp32.onnx.json", "golden/0-good.png"])
+def test_a_pipe_in_a_bundle_never_blocks(bundle_copy, name):
+    (bundle_copy / name).unlink()
+    os.mkfifo(bundle_copy / name)
+    with pytest.raises(EdgeLeatherError, match=r"not a plain file|is damaged"):
+        read_bundle(bundle_copy)
+    if name == "manifest.json":
+        with pytest.raises(EdgeLeatherError, match="no bundle"):
+            check_bundle_target(bundle_copy, overwrite=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sparse files and ru_maxrss are as on Linux")
+def test_huge_files_are_refused_by_their_size(bundle_copy):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name in ("golden/0-good.png", "fp32.onnx"):
+        os.truncate(bundle_copy / name, 100 << 30)
+        edit_manifest(bundle_copy, lambda m, name=name: m["files"][name].update(size_bytes=100 << 30))
+        with pytest.raises(EdgeLeatherError, match=f"{name} (is damaged|cannot be read: it is larger than allowed)"):
+            read_bundle(bundle_copy)
+    os.truncate(bundle_copy / "manifest.json", 3 << 30)
+    with pytest.raises(EdgeLeatherError, match=r"manifest\.json: expected a readable JSON file, got: it is larger"):
+        read_bundle(bundle_copy)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64_000  # kilobytes
+
+
+def test_a_golden_frame_that_is_larger_than_the_models_images_is_never_decoded(bundle_copy):
+    put_file(bundle_copy, "golden/0-good.png", png_header(32_000, 32_000))
+    with pytest.raises(EdgeLeatherError, match=r"0-good\.png: expected a picture of at most 0\.004096 megapixels"):
+        read_golden(read_bundle(bundle_copy))
+    larger = cv2.imencode(".png", np.zeros((65, 64, 3), np.uint8))[1].tobytes()
+    put_file(bundle_copy, "golden/0-good.png", larger)
+    with pytest.raises(EdgeLeatherError, match=r"expected a picture of at most 0\.004096 megapixels, got 64 x 65"):
+        read_golden(read_bundle(bundle_copy))
+
+
+def test_a_graph_that_reads_the_working_folder_is_refused(bundle_copy, tmp_path, monkeypatch):
+    """ONNX Runtime itself takes such a file from wherever the shell stands."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(bundle_copy / "fp32.onnx")
+    tensor = next(one for one in model.graph.initializer if len(one.raw_data) > 1000)
+    (tmp_path / "weights.bin").write_bytes(tensor.raw_data)
+    for key, value in {"location": "weights.bin", "offset": "0", "length": str(len(tensor.raw_data))}.items():
+        tensor.external_data.add(key=key, value=value)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    put_file(bundle_copy, "fp32.onnx", model.SerializeToString())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        EdgeLeatherError, match=r"in fp32\.onnx a graph that EdgeLeather exported, got one with weights in another"
+    ):
+        read_bundle(bundle_copy)
+
+
+def test_engines_outside_of_the_bundle_are_refused(bundle_copy, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (bundle_copy / "engines").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EdgeLeatherError, match="engines: expected a folder in the bundle, got a link"):
+        machine_folder(bundle_copy)
+    (bundle_copy / "engines").unlink()
+    machine = machine_folder(bundle_copy)
+    machine.parent.mkdir()
+    machine.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EdgeLeatherError, match="expected a folder in the bundle, got a link"):
+        machine_folder(bundle_copy)
+
+
+def test_a_bundle_of_a_newer_version_says_so(bundle_copy):
+    edit_manifest(bundle_copy, lambda m: m.update(schema=99, looks={}))
+    with pytest.raises(EdgeLeatherError, match="schema 99: a newer edgeleather wrote it"):
+        read_bundle(bundle_copy)

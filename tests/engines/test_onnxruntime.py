@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from edgeleather.engines.engine import load_engine
+from edgeleather.engines.onnxruntime.session import open_session
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import sha256_of_file
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +93,9 @@ def test_onnx_runtime_reports_to_nobody(bundle, good_picture, tmp_path):
     hidden = {key: value for key, value in os.environ.items() if key not in ("CI", "ORT_DISABLE_TELEMETRY")}
     subprocess.run(command, env=hidden | {"HOME": str(tmp_path)}, check=True, capture_output=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_one_clear_error(tmp_path):
+    graph = (REPOSITORY / "tests" / "data" / "bundle-schema-3" / "fp32.onnx").read_bytes()
+    with pytest.raises(EdgeLeatherError, match="no UTF-8"):
+        open_session(graph, "fp32.onnx", 1, saved_as=tmp_path / os.fsdecode(b"L\xe4der") / "made.engine")

@@ -82,6 +82,19 @@ def test_an_unfaithful_engine_is_refused(method, engine, images, alter, message)
         prove(method, Altered(engine, alter), images)
 
 
+def test_flat_pictures_are_not_called_a_fault_of_the_program(method, engine, images):
+    flat = np.full_like(images, 250)
+    flat[:, ::20, ::20] = 255
+    altered = Altered(engine, lambda m, n: Maps(m.maps * np.float32(1.01), m.scores * np.float32(1.01)))
+    with pytest.raises(
+        EdgeLeatherError, match=r"The good pictures are flat: their values vary by 0\.\d+ of 255"
+    ) as flat_error:
+        prove(method, altered, flat)
+    assert "fault" not in str(flat_error.value)
+    with pytest.raises(EdgeLeatherError, match="a fault of the export or of ONNX Runtime"):
+        prove(method, altered, images)
+
+
 def test_the_export_is_reproducible(method, bundle):
     assert to_onnx(method) == (bundle.folder / "fp32.onnx").read_bytes()
 

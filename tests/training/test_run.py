@@ -8,6 +8,9 @@ import pytest
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.training.run import from_schema_3, read_run
+from tests.conftest import REPOSITORY
+
+OLDEST = REPOSITORY / "tests" / "data" / "run-schema-3"
 
 SETTINGS_3 = {
     "method": "draem",
@@ -62,3 +65,18 @@ def test_a_newer_run_and_values_of_other_types_are_refused(tmp_path):
         (tmp_path / "run.json").write_text(json.dumps(written))
         with pytest.raises(EdgeLeatherError):
             read_run(tmp_path)
+
+
+def test_a_run_that_was_written_in_schema_3_is_read():
+    assert json.loads((OLDEST / "run.json").read_text())["schema"] == 3
+    run = read_run(OLDEST)
+    assert (run.settings.method, run.settings.input_mode.image_size_hw) == ("draem", (32, 32))
+    assert run.settings.own == {"width": 1, "textures": None}
+    assert len(run.losses) == 2 and len(run.splits.training) == len(run.splits.threshold) == 4
+
+
+@pytest.mark.train
+def test_its_weights_make_the_method_that_was_trained():
+    from edgeleather.training.training import load_trained
+
+    assert load_trained(read_run(OLDEST), OLDEST).image_size_hw == (32, 32)

@@ -25,7 +25,7 @@ def open_session(
     """A session on the CPU for a graph's bytes; `name` is for the message, `saved_as` keeps the optimised graph.
 
     Raises:
-        EdgeLeatherError: ONNX Runtime refuses the graph.
+        EdgeLeatherError: ONNX Runtime refuses the graph, or a folder on the way to `saved_as` has a name that is no UTF-8.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -33,6 +33,13 @@ def open_session(
     if is_optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if saved_as is not None:
+        try:
+            str(saved_as).encode()
+        except UnicodeEncodeError as error:
+            raise EdgeLeatherError(
+                f"cannot write the engine of {name} to {saved_as.parent}: ONNX Runtime takes no folder whose name is no UTF-8. "
+                "Rename it, then build again."
+            ) from error
         options.optimized_model_filepath = str(saved_as)
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

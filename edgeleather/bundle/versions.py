@@ -1,0 +1,10 @@
+"""How the manifest of an older bundle becomes one of today's, schema by schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+# By the number of the older schema: a pure function from its parsed JSON to that of the next one. Keys that the older schema
+# lacks get a value that says so (None), and what that means for the user is told where the key is used.
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
