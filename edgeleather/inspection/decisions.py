@@ -13,7 +13,7 @@ from edgeleather.arrays import Float32Array
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.preprocess import Prepared
 
-VerdictName = Literal["good", "defect", "failed"]
+VerdictName = Literal["good", "defect", "unfamiliar", "failed"]
 _MOST_REGIONS = 32
 _LARGEST_FRAME_PX = 32_000  # what OpenCV draws in
 _LARGEST_AREA = 1e9

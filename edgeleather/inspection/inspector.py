@@ -35,7 +35,8 @@ class Inspection:
     """The record of one frame. A frame that failed has one too, with `error` and no score.
 
     `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels. `small_regions` were
-    left out because the decision rules ask for larger ones.
+    left out because the decision rules ask for larger ones. A frame that does not look like what was taught is `unfamiliar`, and
+    `reason` says why; `distance` is how far it lies from the good pictures, in their standard deviations.
 
     >>> import edgeleather as el
     >>> with el.load("bundle") as inspector:
@@ -58,6 +59,8 @@ class Inspection:
     anomaly_map: Float32Array | None
     map_box_xywh: tuple[int, int, int, int] | None
     small_regions: int = 0
+    reason: str | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True)
