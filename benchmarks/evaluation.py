@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from edgeleather.engines.graphs import graphs_of
 from edgeleather.engines.replay import first_proven, require_golden
 from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.inspection.familiarity import FamiliarityCheck
+from edgeleather.inspection.inference import FrameMap
 from edgeleather.inspection.scoring import score_samples, unseen_samples
 from edgeleather.metrics.scores import image_auroc, image_f1
 
@@ -92,12 +95,14 @@ def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: DatasetIndex) 
         EdgeLeatherError: a picture or mask cannot be used, or none is left to report on.
     """
     samples, left_out = reportable_samples(dataset, bundle.manifest)
-    scored = score_samples(engine, samples, bundle.manifest.input_mode, f"testing {engine.signature.backend}")
     thresholds = bundle.thresholds_of(graph)
+    mode, label = bundle.manifest.input_mode, f"testing {engine.signature.backend}"
+    scored = score_samples(engine, samples, mode, label, _familiarity(bundle, thresholds))
     scores, defective = np.array(scored.scores), np.array(scored.defective, bool)
     limits = np.array([thresholds.verdict_for(tiles).value for tiles in scored.tiles])
-    verdicts = np.where(scores > limits, "defect", "good")
-    alarms = verdicts == "defect"
+    verdicts = np.where(scored.unfamiliar, "unfamiliar", np.where(scores > limits, "defect", "good"))
+    # An unfamiliar frame is no hit, and on a good picture a false alarm.
+    alarms = np.where(defective, verdicts == "defect", verdicts != "good")
     curve = scored.pixels.curve()
     has_masks = bool(defective.any())
     pixel = thresholds.t2_pixel or thresholds.t1_pixel
@@ -109,8 +114,7 @@ def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: DatasetIndex) 
         image_auroc=image_auroc(scores, defective),
         pixel_auroc=curve.auroc(),
         aupro=curve.aupro(),
-        # Above zero after the threshold is taken off: frames of different numbers of tiles have different ones.
-        f1=image_f1(scores - limits, defective, 0.0) if has_masks else None,
+        f1=image_f1(alarms.astype(float), defective, 0.5) if has_masks else None,
         false_alarm_percent=_percent(alarms[~defective]),
         hit_percent=_percent(alarms[defective]),
         pixel_threshold="T2" if thresholds.t2_pixel else "T1",
@@ -121,6 +125,20 @@ def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: DatasetIndex) 
         f1_t1=image_f1(scores, defective, thresholds.t1_pixel.value) if has_masks else None,
         f1_t3=_f1_t3(scores, defective, thresholds) if has_masks else None,
     )
+
+
+def _familiarity(bundle: Bundle, thresholds: Thresholds) -> Callable[[FrameMap], bool]:
+    """Whether the inspector would call a picture unfamiliar."""
+    if bundle.looks is None:
+        return lambda result: False
+    check = FamiliarityCheck(bundle.looks, thresholds)
+
+    def is_unfamiliar(result: FrameMap) -> bool:
+        images = result.prepared.images
+        is_defect = result.score > thresholds.verdict_for(len(images)).value
+        return check.of(images, result.anomaly_map, result.score, is_defect).reason is not None
+
+    return is_unfamiliar
 
 
 def _f1_t3(scores: np.ndarray, defective: np.ndarray, thresholds: Thresholds) -> float | None:

@@ -15,21 +15,24 @@ import numpy as np
 
 from edgeleather.arrays import UInt8Array
 from edgeleather.bundle.bundle import Bundle, check_bundle_target, write_bundle
+from edgeleather.bundle.familiarity import Familiarity, familiarity_of
 from edgeleather.bundle.golden import answers_file
 from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER, HandOverMetrics, Manifest, UsedImages
 from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE, Thresholds
 from edgeleather.dataset.index import DatasetIndex, IndexedSample, index_dataset
 from edgeleather.dataset.reading import Dataset, Sample
-from edgeleather.engines.engine import load_engine
+from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.engines.replay import record_answers
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.golden_frames import golden_frames
 from edgeleather.export.onnx_graph import prove, to_onnx
+from edgeleather.imaging.appearance import answer_to, appearance_of
 from edgeleather.imaging.preprocess import InputMode, prepare
+from edgeleather.inspection.inference import infer_prepared
 from edgeleather.inspection.scoring import ThresholdPictures, find_thresholds, hand_over_metrics
 from edgeleather.methods.method import Method, method_class
 from edgeleather.methods.settings import without_paths
-from edgeleather.progress import Progress
+from edgeleather.progress import Progress, track
 from edgeleather.records import to_json
 from edgeleather.training.run import RUN_FILE, WEIGHTS_FILE, ImageRecord, Run, read_run
 from edgeleather.training.training import load_trained
@@ -42,6 +45,7 @@ class _Measured:
     """What the exported graph was measured to be: its thresholds, metrics, and golden frames with their answers as files."""
 
     thresholds: Thresholds
+    looks: Familiarity | None
     metrics: HandOverMetrics
     golden: dict[str, bytes]
 
@@ -73,7 +77,7 @@ def export_run(
         contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(_travelling(run))
         contents[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"] = (folder / WEIGHTS_FILE).read_bytes()
     manifest = Manifest(
-        schema=3,
+        schema=4,
         digest="",
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeleather=version("edgeleather"),
@@ -82,6 +86,7 @@ def export_run(
         default_precision="fp32",
         input_mode=run.settings.input_mode,
         thresholds=(measured.thresholds,),
+        looks={"": measured.looks} if measured.looks else {},
         files={},
         images=_used_images(run),
         calibrations=(),
@@ -120,11 +125,29 @@ def _measure(
             with Progress("comparing the graph with torch"):
                 prove(method, engine, np.stack(proof))
             thresholds = find_thresholds(engine, FP32_GRAPH, mode, pictures, false_alarm_rate)
+            looks = _looks(engine, run, dataset)
             frames = golden_frames(proof, run.settings.seed)
             answers = record_answers(engine, FP32_GRAPH, frames)
             metrics = hand_over_metrics(engine, FP32_GRAPH, mode, dataset.test, _used_images(run).all)
     golden = {name: _png(image) for name, image in frames.items()}
-    return _Measured(thresholds, metrics, golden | {answers_file(FP32_GRAPH): to_json(answers)})
+    return _Measured(thresholds, looks, metrics, golden | {answers_file(FP32_GRAPH): to_json(answers)})
+
+
+def _looks(engine: Engine, run: Run, dataset: DatasetIndex) -> Familiarity | None:
+    """How the good pictures look, and what the model answers to them: without their photograph, where training has done that."""
+    left_out = {item.name: item.answer for item in run.left_out_scores if item.answer}
+    good = _find(dataset, (*run.splits.training, *run.splits.validation, *run.splits.threshold))
+    groups = [record.group for part in _parts(run)[:3] for record in part]
+    appearances, answers = [], []
+    for sample in track(good, "how good pictures look"):
+        prepared = prepare(sample.read(), run.settings.input_mode)
+        appearances.append(appearance_of(prepared.images))
+        if sample.name in left_out:
+            answers.append(list(left_out[sample.name]))
+        else:
+            found = infer_prepared(engine, prepared)
+            answers.append(answer_to(found.anomaly_map, found.score))
+    return familiarity_of(appearances, answers, groups)
 
 
 def _travelling(run: Run) -> Run:

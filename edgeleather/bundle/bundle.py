@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from edgeleather.bundle.familiarity import Familiarity
 from edgeleather.bundle.manifest import (
     GRAPH_FILES,
     MANIFEST_FILE,
@@ -44,6 +45,11 @@ class Bundle:
     def default_precision(self) -> str:
         """What is inspected with where the user says nothing."""
         return self.manifest.default_precision
+
+    @property
+    def looks(self) -> Familiarity | None:
+        """How the good pictures look; None where the bundle cannot tell."""
+        return self.manifest.looks.get("")
 
     def thresholds_of(self, graph: str) -> Thresholds:
         """The thresholds of a graph file.

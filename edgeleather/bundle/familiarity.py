@@ -26,15 +26,25 @@ _LEAST_DEVIATION = (
 
 @dataclass(frozen=True)
 class Spread:
-    """The spread of some statistics over good pictures: `whitening` [n, n] makes their covariance the identity."""
+    """The spread of some statistics over good pictures: `whitening` [n, n] makes their covariance the identity.
+
+    `limit` is the distance up to which a frame is familiar, in standard deviations.
+    """
 
     mean: tuple[float, ...]
+    deviation: tuple[float, ...]
     whitening: tuple[tuple[float, ...], ...]
     limit: float
 
     def measure(self) -> SpreadMeasure:
         """A function from statistics to their distance, with its arrays made once."""
         return SpreadMeasure(np.array(self.mean), np.array(self.whitening))
+
+    def oddest(self, statistics: Sequence[float]) -> tuple[int, float]:
+        """Which statistic differs most from the good pictures', and by how many of its standard deviations."""
+        apart = (np.asarray(statistics) - self.mean) / self.deviation
+        index = int(np.abs(apart).argmax())
+        return index, float(apart[index])
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,10 @@ def familiarity_of(
 
 def _spread(rows: Float64Array, limit: float) -> Spread:
     mean, whitening = _whitening(rows)
-    return Spread(tuple(mean.tolist()), tuple(tuple(row) for row in whitening.tolist()), limit)
+    deviation = np.maximum(rows.std(0), _LEAST_DEVIATION)
+    return Spread(
+        tuple(mean.tolist()), tuple(deviation.tolist()), tuple(tuple(row) for row in whitening.tolist()), limit
+    )
 
 
 def _distances(fitted: Float64Array, rows: Float64Array) -> Float64Array:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgeleather.bundle.familiarity import Familiarity
 from edgeleather.bundle.thresholds import Thresholds
 from edgeleather.imaging.preprocess import InputMode
 
@@ -99,10 +100,12 @@ class HandOverMetrics:
 class Manifest:
     """The bundle's record. Engines are never in it: they belong to one machine.
 
-    `digest` is the SHA-256 of the rest: without it a flipped byte in a threshold would pass for a threshold.
+    `digest` is the SHA-256 of the rest: without it a flipped byte in a threshold would pass for a threshold. `looks` says, by
+    article, how the good pictures look (an empty name where a bundle knows no articles); it is empty where they were too few
+    to tell, or where version 0.1 wrote the bundle.
     """
 
-    schema: Literal[3]
+    schema: Literal[4]
     digest: str
     created_at: str
     edgeleather: str
@@ -111,6 +114,7 @@ class Manifest:
     default_precision: str
     input_mode: InputMode
     thresholds: tuple[Thresholds, ...]
+    looks: dict[str, Familiarity]
     files: dict[str, FileRecord]
     images: UsedImages
     calibrations: tuple[Calibration, ...]

@@ -58,10 +58,12 @@ class Thresholds:
 
     `held_out_scores` and `left_out_scores` (by picture digest, under refits without that picture's photograph) are the
     good scores behind the verdict, each of a frame of `tiles_per_frame` images; they are kept so that another rate,
-    another number of tiles or another precision needs no pictures. `good_groups` counts their photographs.
+    another number of tiles or another precision needs no pictures. `good_groups` counts their photographs. `article` is the
+    one that they are of, empty where a bundle knows no articles.
     """
 
     graph: str
+    article: str
     input_kind: Literal["resize", "tiles"]
     tiles_per_frame: int
     held_out_scores: tuple[float, ...]

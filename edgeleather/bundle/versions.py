@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+
+def _from_schema_3(data: dict[str, Any]) -> dict[str, Any]:
+    """Schema 4 says how good pictures look, and of which article thresholds are."""
+    thresholds = [{"article": "", **one} for one in data["thresholds"]]
+    return data | {"schema": 4, "thresholds": thresholds, "looks": {}}
+
+
 # By the number of the older schema: a pure function from its parsed JSON to that of the next one. Keys that the older schema
 # lacks get a value that says so (None), and what that means for the user is told where the key is used.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {3: _from_schema_3}

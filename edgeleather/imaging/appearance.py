@@ -11,15 +11,15 @@ from edgeleather.arrays import Float32Array, UInt8Array
 
 # The natural logarithm of each: an exposure that is ten percent too long moves bright and dark leather by the same amount.
 APPEARANCE = (
-    "mean of green",
-    "mean of red / green",
-    "mean of blue / green",
-    "standard deviation of green",
-    "mean difference of green 1 px apart",
-    "mean difference 1 px / 4 px apart",
-    "mean difference 4 px / 16 px apart",
+    "brightness, the mean of green",
+    "colour, the mean of red / green",
+    "colour, the mean of blue / green",
+    "contrast, the standard deviation of green",
+    "fine detail, the mean difference of green 1 px apart",
+    "sharpness, the mean difference 1 px / 4 px apart",
+    "sharpness, the mean difference 4 px / 16 px apart",
 )
-ANSWER = ("score", "5 % quantile of the map", "median of the map", "95 % quantile of the map")
+ANSWER = ("score", "the map's 5 % quantile", "the map's median", "the map's 95 % quantile")
 _ROWS = 32  # of the picture, at its full width: sharpness is lost where columns are left out
 _MAP_PIXELS = 32  # a side of the thinned map
 _LEAST_LEVELS = 0.25  # what is added before a logarithm, so that a picture of one colour has one

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import cv2
 import numpy as np
 
-from edgeleather.arrays import Float32Array
+from edgeleather.arrays import Float32Array, IntArray, UInt8Array
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.preprocess import Prepared
 
@@ -43,7 +43,8 @@ class Region:
 class DecisionRules:
     """What of a frame counts: where, and from which size on.
 
-    `region_of_interest_xy` is a polygon in frame pixels, empty for the whole frame. `mm_per_px` is the camera's scale.
+    `region_of_interest_xy` is a polygon in frame pixels, empty for the whole frame. `mm_per_px` is the camera's scale. All that
+    is given in pixels holds for frames of one size, width and height in `frame_size_px`; None takes the first frame's.
 
     >>> import edgeleather as el
     >>> rules = el.DecisionRules(min_area_mm2=4.0, mm_per_px=0.1)
@@ -57,6 +58,7 @@ class DecisionRules:
     min_area_mm2: float = 0.0
     mm_per_px: float | None = None
     region_of_interest_xy: tuple[tuple[int, int], ...] = ()
+    frame_size_px: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not (0 <= self.min_area_px <= _LARGEST_AREA and 0 <= self.min_area_mm2 <= _LARGEST_AREA):
@@ -65,6 +67,13 @@ class DecisionRules:
             raise ValueError(f"mm_per_px: expected 0.0001 to 10000, got {self.mm_per_px}")
         if self.min_area_mm2 and self.mm_per_px is None:
             raise ValueError("min_area_mm2 needs mm_per_px, the width of a frame pixel on the leather in mm")
+        if (
+            self.frame_size_px is not None
+            and not 1 <= min(self.frame_size_px) <= max(self.frame_size_px) <= _LARGEST_FRAME_PX
+        ):
+            raise ValueError(
+                f"frame_size_px: expected [width, height] of 1 to {_LARGEST_FRAME_PX}, got {list(self.frame_size_px)}"
+            )
         points = self.region_of_interest_xy
         if points and (len(set(points)) < 3 or min(min(point) for point in points) < 0):
             raise ValueError(
@@ -72,6 +81,12 @@ class DecisionRules:
             )
         if max((value for point in points for value in point), default=0) > _LARGEST_FRAME_PX:
             raise ValueError(f"region_of_interest_xy: expected at most {_LARGEST_FRAME_PX} pixels")
+
+    @property
+    def depend_on_frame_size(self) -> bool:
+        """Whether something was given that holds for frames of one size alone."""
+        given = (self.min_area_px, self.min_area_mm2, self.mm_per_px, self.region_of_interest_xy, self.frame_size_px)
+        return any(given)
 
     def measured(self, regions: Sequence[Region]) -> tuple[Region, ...]:
         """The regions with their areas in mm2, where the scale is known."""
@@ -93,12 +108,9 @@ def within_polygon(
         EdgeLeatherError: no pixel of the map lies inside.
     """
     x, y, width, height = prepared.frame_box_xywh
-    map_h, map_w = anomaly_map.shape
-    # From pixel centres to pixel centres, as `cv2.resize` maps them.
-    scale, corner = np.array([map_w / width, map_h / height]), np.array([x, y])
-    points = np.round((np.array(polygon_xy) + 0.5 - corner) * scale - 0.5).astype(np.int32)
+    points = _map_points(anomaly_map, prepared, polygon_xy)
     inside = np.zeros(anomaly_map.shape, np.uint8)
-    cv2.fillPoly(inside, [points], 1)
+    cv2.fillPoly(inside, [points.astype(np.int32)], 1)
     if not inside.any():
         raise EdgeLeatherError(
             f"region_of_interest_xy lies outside of the inspected part of the frame, {width} x {height} px from ({x}, {y}). "
@@ -106,6 +118,38 @@ def within_polygon(
         )
     within = np.where(inside, anomaly_map, np.float32(-np.inf))
     return within, cv2.minMaxLoc(anomaly_map, inside)[1]
+
+
+def around_polygon(
+    anomaly_map: Float32Array, prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]
+) -> tuple[UInt8Array, Float32Array]:
+    """The part of a frame's model images [n, h, w, 3] and of its map that the box around a polygon (frame pixels) covers.
+
+    Of a frame of several tiles they are the whole tiles that the box touches.
+    """
+    map_h, map_w = anomaly_map.shape
+    points = _map_points(anomaly_map, prepared, polygon_xy)
+    left, top = (int(max(0, value)) for value in points.min(0))
+    right, bottom = (int(min(side, value + 1)) for side, value in zip((map_w, map_h), points.max(0), strict=True))
+    part = anomaly_map[top:bottom, left:right]
+    if len(prepared.images) == 1:
+        return np.ascontiguousarray(prepared.images[:, top:bottom, left:right]), part
+    tile_h, tile_w = prepared.images.shape[1:3]
+    touched = [
+        index
+        for index, (y, x) in enumerate(prepared.offsets_yx)
+        if x < right and x + tile_w > left and y < bottom and y + tile_h > top
+    ]
+    return prepared.images[touched], part
+
+
+def _map_points(anomaly_map: Float32Array, prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]) -> IntArray:
+    """A polygon's corners [n, 2] (x, y) in pixels of the map: from pixel centres to pixel centres, as `cv2.resize` maps them."""
+    x, y, width, height = prepared.frame_box_xywh
+    map_h, map_w = anomaly_map.shape
+    scale, corner = np.array([map_w / width, map_h / height]), np.array([x, y])
+    points: IntArray = np.round((np.array(polygon_xy) + 0.5 - corner) * scale - 0.5).astype(np.int64)
+    return points
 
 
 def find_regions(

@@ -12,6 +12,7 @@ from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.preprocess import InputMode, Prepared, prepare, stitch
 
+_SCORE_TOLERANCE = 1e-3  # of the score: FP16 rounds the two apart
 _BATCH_TILES = 8  # more would only need more memory: on a CPU a tile costs the same in any batch
 
 
@@ -41,9 +42,20 @@ def infer_prepared(engine: Engine, prepared: Prepared) -> FrameMap:
     else:
         anomaly_map = stitch(_infer_batches(engine, prepared.images), prepared)
         score = float(anomaly_map.max())
-    if not math.isfinite(score):
-        raise EdgeLeatherError("the model's anomaly map holds NaN or infinity; this frame has no verdict.")
+    _check(anomaly_map, score)
     return FrameMap(anomaly_map, score, prepared)
+
+
+def _check(anomaly_map: Float32Array, score: float) -> None:
+    """Refuse an answer that is not finite everywhere, or whose score is not its map's maximum: a summary alone may hide it."""
+    lowest, highest = float(anomaly_map.min()), float(anomaly_map.max())  # NaN anywhere makes both NaN
+    if not (math.isfinite(lowest) and math.isfinite(highest) and math.isfinite(score)):
+        raise EdgeLeatherError("the model's anomaly map holds NaN or infinity; this frame has no verdict.")
+    if abs(score - highest) > _SCORE_TOLERANCE * max(abs(score), abs(highest)):
+        raise EdgeLeatherError(
+            f"the model's score ({score:.6g}) is not its anomaly map's maximum ({highest:.6g}); this frame has no verdict. The "
+            "graph or engine is damaged, or none of EdgeLeather's: run 'edgeleather doctor BUNDLE'."
+        )
 
 
 def _infer_batches(engine: Engine, tiles: UInt8Array) -> Float32Array:

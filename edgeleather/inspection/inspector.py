@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,10 +23,12 @@ from edgeleather.inspection.decisions import (
     Region,
     VerdictName,
     area_percent,
+    around_polygon,
     find_regions,
     within_polygon,
 )
-from edgeleather.inspection.inference import infer_prepared
+from edgeleather.inspection.familiarity import FamiliarityCheck, Likeness
+from edgeleather.inspection.inference import FrameMap, infer_prepared
 from edgeleather.sources.files import frame_of_picture
 from edgeleather.sources.frame import Frame
 
@@ -120,6 +123,8 @@ class Inspector:
         self._rate = settings.false_alarm_rate
         self._rules = settings.rules
         self._verdicts: dict[int, VerdictThreshold] = {}
+        self._familiarity = FamiliarityCheck(bundle.looks, self.thresholds) if bundle.looks else None
+        self._frame_size_wh = settings.rules.frame_size_px
         if settings.fit and self.mode.kind == "tiles":
             raise EdgeLeatherError(f"--{settings.fit} is for --input resize; this bundle cuts frames into tiles.")
         # A rate that cannot be had is an error now, not at the first frame; its number of tiles is not known yet.
@@ -141,36 +146,66 @@ class Inspector:
         try:
             if frame.image is None:
                 raise EdgeLeatherError(frame.error or "the frame could not be captured.")
+            self._check_size(frame.image)
             prepared = prepare(frame.image, self.mode, self._white_level)
             ready = time.perf_counter()
             result = infer_prepared(self.engine, prepared)
             inferred = time.perf_counter()
-            threshold = self.verdict_for(len(prepared.images)).value
-            anomaly_map, score = result.anomaly_map, result.score
-            shown = anomaly_map
-            if self._rules.region_of_interest_xy:
-                anomaly_map, score = within_polygon(anomaly_map, prepared, self._rules.region_of_interest_xy)
-                shown = np.maximum(anomaly_map, shown.min())
+            decision = self._decide(result)
         except (EdgeLeatherError, cv2.error) as error:
             timings = _timings(frame, total=time.perf_counter() - started)
             return Inspection(
                 frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, printable(str(error)),
                 frame.image, None, None,
             )  # fmt: skip
-        verdict: VerdictName = "good"
-        regions: tuple[Region, ...] = ()
-        percent, small = 0.0, 0
-        if score > threshold:
-            found = self._rules.measured(find_regions(anomaly_map, prepared, threshold, self.pixel_threshold))
-            regions = tuple(region for region in found if self._rules.is_large_enough(region))
-            percent, small = area_percent(regions, prepared), len(found) - len(regions)
-            verdict = "defect" if regions else "good"
         done = time.perf_counter()
         timings = _timings(frame, ready - started, inferred - ready, done - inferred, done - started)
         return Inspection(
-            frame.index, frame.captured_at, frame.source, verdict, score, threshold, percent, regions, timings,
-            None, frame.image, shown, prepared.frame_box_xywh, small,
+            frame.index, frame.captured_at, frame.source, decision.verdict, decision.score, decision.threshold,
+            area_percent(decision.regions, prepared), decision.regions, timings, None, frame.image, decision.shown_map,
+            prepared.frame_box_xywh, decision.small_regions, decision.reason, decision.distance,
         )  # fmt: skip
+
+    def _check_size(self, image: AnyArray) -> None:
+        """Refuse a frame of another size than the first where areas or a region of interest were given in its pixels."""
+        if not self._rules.depend_on_frame_size:
+            return
+        size_wh = (image.shape[1], image.shape[0])
+        self._frame_size_wh = self._frame_size_wh or size_wh
+        if size_wh != self._frame_size_wh:
+            expected, got = (f"{width} x {height}" for width, height in (self._frame_size_wh, size_wh))
+            raise EdgeLeatherError(
+                f"expected frames of {expected} pixels, for which areas and the region of interest were given, got {got}. "
+                "Set the camera's resolution back, or give new ones."
+            )
+
+    def _decide(self, result: FrameMap) -> _Decision:
+        """From a frame's map to its verdict.
+
+        Raises:
+            EdgeLeatherError: the region of interest lies outside of the frame.
+        """
+        prepared, rules = result.prepared, self._rules
+        threshold = self.verdict_for(len(prepared.images)).value
+        anomaly_map, score, shown = result.anomaly_map, result.score, result.anomaly_map
+        images, part = prepared.images, anomaly_map
+        if rules.region_of_interest_xy:
+            anomaly_map, score = within_polygon(anomaly_map, prepared, rules.region_of_interest_xy)
+            shown = np.maximum(anomaly_map, shown.min())
+            images, part = around_polygon(result.anomaly_map, prepared, rules.region_of_interest_xy)
+        regions: tuple[Region, ...] = ()
+        small = 0
+        if score > threshold:
+            found = rules.measured(find_regions(anomaly_map, prepared, threshold, self.pixel_threshold))
+            regions = tuple(region for region in found if rules.is_large_enough(region))
+            small = len(found) - len(regions)
+        verdict: VerdictName = "defect" if regions else "good"
+        likeness = Likeness(None, None)
+        if self._familiarity:
+            likeness = self._familiarity.of(images, part, score, is_defect=bool(regions))
+        if likeness.reason:
+            verdict = "unfamiliar"
+        return _Decision(verdict, score, threshold, regions, small, shown, likeness.distance, likeness.reason)
 
     @property
     def pixel_threshold(self) -> float:
@@ -197,6 +232,19 @@ class Inspector:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Decision(NamedTuple):
+    """What was decided of a frame; `shown_map` is its map with what lies outside of the region of interest flattened."""
+
+    verdict: VerdictName
+    score: float
+    threshold: float
+    regions: tuple[Region, ...]
+    small_regions: int
+    shown_map: Float32Array
+    distance: float | None
+    reason: str | None
 
 
 def _frame_of(picture: str | Path | AnyArray) -> Frame:

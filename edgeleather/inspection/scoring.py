@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +22,17 @@ from edgeleather.progress import track
 
 @dataclass(frozen=True)
 class ScoredPictures:
-    """The scores of some pictures, whether each is defective, their photographs and tiles, and their pixels' counts."""
+    """The scores of some pictures, whether each is defective, their photographs and tiles, and their pixels' counts.
+
+    `unfamiliar` says which of them do not look like what was taught.
+    """
 
     scores: tuple[float, ...]
     defective: tuple[bool, ...]
     groups: tuple[str, ...]
     tiles: tuple[int, ...]
     pixels: PixelCounts
+    unfamiliar: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,20 @@ class ThresholdPictures:
     good_groups: int
 
 
-def score_samples(engine: Engine, samples: Sequence[Sample], mode: InputMode, label: str) -> ScoredPictures:
+def score_samples(
+    engine: Engine,
+    samples: Sequence[Sample],
+    mode: InputMode,
+    label: str,
+    is_unfamiliar: Callable[[FrameMap], bool] = lambda result: False,
+) -> ScoredPictures:
     """Run pictures one by one and count their pixels against the ground truth.
 
     Raises:
         EdgeLeatherError: a picture or mask cannot be read or does not fit; its name is in the message.
     """
     pixels = PixelCounts()
-    scores, tiles = [], []
+    scores, tiles, unfamiliar = [], [], []
     for sample in track(samples, label):
         image = sample.read()
         try:
@@ -63,8 +73,10 @@ def score_samples(engine: Engine, samples: Sequence[Sample], mode: InputMode, la
         count_pixels(pixels, sample, result, (image.shape[0], image.shape[1]))
         scores.append(result.score)
         tiles.append(len(result.prepared.images))
+        unfamiliar.append(is_unfamiliar(result))
     defective = tuple(not sample.is_good for sample in samples)
-    return ScoredPictures(tuple(scores), defective, tuple(s.group for s in samples), tuple(tiles), pixels)
+    groups = tuple(sample.group for sample in samples)
+    return ScoredPictures(tuple(scores), defective, groups, tuple(tiles), pixels, tuple(unfamiliar))
 
 
 def unseen_samples(samples: Sequence[IndexedSample], seen_digests: Set[str]) -> tuple[list[IndexedSample], list[str]]:
@@ -115,6 +127,7 @@ def find_thresholds(
     t2, t3 = _fitted_on_test_pictures(engine, mode, pictures.t2_t3)
     t1 = good.pixels.normal_quantile(T1_QUANTILE)
     return Thresholds(
+        article="",
         graph=graph,
         input_kind=mode.kind,
         tiles_per_frame=good.tiles[0],

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from edgeleather.backbones.loading import build_backbone, load_weights
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.methods.method import ImageSource, LeavesGroupsOut, Method, Preset
+from edgeleather.methods.method import ImageSource, LeavesGroupsOut, LeftOutAnswer, Method, Preset, answers_of
 from edgeleather.methods.moments import at_least_some
 from edgeleather.methods.smoothing import GaussianBlur
 from edgeleather.progress import track
@@ -101,7 +101,7 @@ class MemoryBank(Method, LeavesGroupsOut):
         self._fit(_thinned(self._collected, slack=1.0), seed)
         self._collected = []
 
-    def scores_left_out(self, groups: Mapping[str, ImageSource], seed: int) -> dict[str, list[float]]:
+    def answers_left_out(self, groups: Mapping[str, ImageSource], seed: int) -> dict[str, list[LeftOutAnswer]]:
         """See `LeavesGroupsOut`; with more than 40 groups, several are left out at a time, none is ever split."""
         deployed = (self.bank, self.channel_mean, self.channel_std)
         names = list(groups)
@@ -113,7 +113,7 @@ class MemoryBank(Method, LeavesGroupsOut):
                 owners += [name] * len(batch)
             collected = _thinned(collected, slack=2.0)
         collected = _thinned(collected, slack=1.0)
-        scores: dict[str, list[float]] = {}
+        answers: dict[str, list[LeftOutAnswer]] = {}
         per_refit = math.ceil(len(names) / _MAX_REFITS)
         for start in track(range(0, len(names), per_refit), "leaving photographs out"):
             out = names[start : start + per_refit]
@@ -122,9 +122,9 @@ class MemoryBank(Method, LeavesGroupsOut):
                 break
             self._fit(kept, seed)
             for name in out:
-                scores[name] = [float(score) for batch in groups[name]() for score in self(batch)[1]]
+                answers[name] = [answer for batch in groups[name]() for answer in answers_of(*self(batch))]
         self.bank, self.channel_mean, self.channel_std = deployed
-        return scores
+        return answers
 
     def _patches(self, image: Tensor) -> list[Tensor]:
         """Raw features [patches, channels] of each image."""

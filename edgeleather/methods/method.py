@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.appearance import answer_to
 from edgeleather.methods.settings import MethodSettings
 from edgeleather.methods.table import METHODS
 
@@ -115,12 +116,26 @@ class Method(nn.Module, ABC):
             raise EdgeLeatherError(f"expected the weights of this method, got others: {error}") from error
 
 
+@dataclass(frozen=True)
+class LeftOutAnswer:
+    """The score of one image, and the statistics of its map that `imaging.appearance.ANSWER` names."""
+
+    score: float
+    statistics: tuple[float, ...]
+
+
+def answers_of(maps: Tensor, scores: Tensor) -> list[LeftOutAnswer]:
+    """What a method answered to images: maps float32 [n, h, w] and their scores float32 [n]."""
+    pairs = zip(maps.numpy(), scores.tolist(), strict=True)
+    return [LeftOutAnswer(score, tuple(answer_to(anomaly_map, score))) for anomaly_map, score in pairs]
+
+
 class LeavesGroupsOut(ABC):
     """A method that is refitted so cheaply that every training photograph can be scored by a model without it."""
 
     @abstractmethod
-    def scores_left_out(self, groups: Mapping[str, ImageSource], seed: int) -> dict[str, list[float]]:
-        """For each group, the scores of its images [n, h, w, 3] under a refit without that group's images."""
+    def answers_left_out(self, groups: Mapping[str, ImageSource], seed: int) -> dict[str, list[LeftOutAnswer]]:
+        """For each group, the answers to its images [n, h, w, 3] of a refit without that group's images."""
 
 
 def method_class(method: str) -> type[Method]:

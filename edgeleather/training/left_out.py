@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 
+import numpy as np
 import torch
 
-from edgeleather.methods.method import ImageSource, LeavesGroupsOut, Method
+from edgeleather.methods.method import ImageSource, LeavesGroupsOut, LeftOutAnswer, Method, answers_of
 from edgeleather.training.loading import ModelImages
-from edgeleather.training.run import ImageRecord, LeftOutScore
+from edgeleather.training.run import LeftOutScore
 
 _SCORED_IMAGES = 8  # at a time; scores do not depend on it
 
@@ -26,28 +27,27 @@ def scores_left_out(
 
     sources = {group: source(indices) for group, indices in sorted(groups.items())}
     with torch.inference_mode():
-        by_group = method.scores_left_out(sources, seed)
+        by_group = method.answers_left_out(sources, seed)
         held_out = [
-            float(s) for batch in validation.batches(_SCORED_IMAGES) for s in method(torch.from_numpy(batch))[1]
+            answer
+            for batch in validation.batches(_SCORED_IMAGES)
+            for answer in answers_of(*method(torch.from_numpy(batch)))
         ]
-    scores = [
-        LeftOutScore(record.name, record.group, score) for record, score in _per_image(training, groups, by_group)
-    ]
-    everything = {"": list(range(len(validation)))}
-    scores += [
-        LeftOutScore(record.name, record.group, score)
-        for record, score in _per_image(validation, everything, {"": held_out})
-    ]
+    left_out = (
+        (index, answer) for name, found in by_group.items() for index, answer in zip(groups[name], found, strict=True)
+    )
+    scores = [*_per_picture(training, left_out), *_per_picture(validation, enumerate(held_out))]
     return tuple(sorted(scores, key=lambda item: item.name))
 
 
-def _per_image(
-    images: ModelImages, indices: dict[str, list[int]], scores: dict[str, list[float]]
-) -> list[tuple[ImageRecord, float]]:
-    """A frame's score is the maximum over its tiles."""
-    best: dict[int, float] = {}
-    for key, values in scores.items():
-        for index, value in zip(indices[key], values, strict=True):
-            number = images.sample_of(index)
-            best[number] = max(best.get(number, -math.inf), value)
-    return [(images.records[number], value) for number, value in best.items()]
+def _per_picture(images: ModelImages, answers: Iterable[tuple[int, LeftOutAnswer]]) -> list[LeftOutScore]:
+    """The answers to model images, by their index, as those to pictures: the greatest score, the mean of the map's quantiles."""
+    of_picture: dict[int, list[LeftOutAnswer]] = {}
+    for index, answer in answers:
+        of_picture.setdefault(images.sample_of(index), []).append(answer)
+    found = []
+    for number, tiles in of_picture.items():
+        record, most = images.records[number], max(tiles, key=lambda answer: answer.score)
+        quantiles = np.mean([answer.statistics[1:] for answer in tiles], axis=0).tolist()
+        found.append(LeftOutScore(record.name, record.group, most.score, (most.statistics[0], *quantiles)))
+    return found

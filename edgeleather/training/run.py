@@ -67,11 +67,15 @@ class EpochLosses:
 
 @dataclass(frozen=True)
 class LeftOutScore:
-    """The score of a good picture under a model refitted without that picture's photograph."""
+    """The score of a good picture under a model refitted without that picture's photograph, and what its map was like.
+
+    `answer` has the statistics that `imaging.appearance.ANSWER` names; it is empty in a run that was trained by version 0.1.
+    """
 
     name: str
     group: str
     score: float
+    answer: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def from_schema_3(data: dict[str, Any]) -> dict[str, Any]:
     width, textures = settings.pop("width"), settings.pop("textures")
     seed = settings.pop("seed")
     own = {} if width is None else {"width": width, "textures": textures}
-    return data | {"schema": 4, "settings": settings | {"own": own, "seed": seed}}
+    left_out = [score | {"answer": []} for score in data["left_out_scores"]]
+    return data | {"schema": 4, "settings": settings | {"own": own, "seed": seed}, "left_out_scores": left_out}
 
 
 UPGRADES = {3: from_schema_3}

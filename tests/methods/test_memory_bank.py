@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
+from edgeleather.imaging.appearance import ANSWER  # noqa: E402
 from edgeleather.methods.memory_bank import MemoryBank, _thinned, coreset  # noqa: E402
 from edgeleather.methods.method import build_method  # noqa: E402
 
@@ -75,16 +78,19 @@ def test_leaving_a_group_out_scores_it_without_its_patches():
         bank.end_epoch(0)
         inside = float(bank(odd)[1])
         bank.bank = deployed
-        scores = bank.scores_left_out(sources, seed=0)
+        answers = bank.answers_left_out(sources, seed=0)
+    scores = {name: [answer.score for answer in found] for name, found in answers.items()}
     assert {name: len(values) for name, values in scores.items()} == {"a": 3, "b": 3, "odd": 1}
     assert scores["odd"][0] > 2 * inside and scores["odd"][0] > max(scores["a"])
     assert bank.bank is deployed
+    for answer in (answer for found in answers.values() for answer in found):
+        assert answer.statistics[0] == pytest.approx(math.log(answer.score)) and len(answer.statistics) == len(ANSWER)
 
 
 def test_one_group_alone_cannot_be_left_out():
     bank = fitted()
     with torch.inference_mode():
-        assert bank.scores_left_out({"only": lambda: [images(2)]}, seed=0) == {}
+        assert bank.answers_left_out({"only": lambda: [images(2)]}, seed=0) == {}
 
 
 def test_memory_of_collected_patches_hardly_grows():
