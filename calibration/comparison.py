@@ -17,7 +17,6 @@ from edgeleather.engines.onnxruntime.running import OnnxRuntimeEngine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.preprocess import Prepared, prepare
 from edgeleather.inspection.inference import FrameMap, infer_prepared
-from edgeleather.machine import saturates_integer_products
 from edgeleather.metrics.pixels import PixelCounts
 from edgeleather.metrics.scores import image_auroc
 from edgeleather.progress import track
@@ -132,13 +131,15 @@ class Comparison:
         return error if np.isfinite(error) else float("inf")
 
 
-def opened(graph: CandidateGraph) -> closing[OnnxRuntimeEngine]:
-    """A candidate in ONNX Runtime; it runs as it is written where optimisations would change its answers.
+def opened(graph: CandidateGraph, exact_products: bool = True) -> closing[OnnxRuntimeEngine]:
+    """A candidate in ONNX Runtime, with exact integer products; it runs as it is written where optimisations change its answers.
 
-    Nor must a processor that saturates leave its mark on what is recorded: its golden replay would then find nothing wrong.
+    A processor that saturates must not leave its mark on what is recorded: its golden replay would then find nothing wrong.
     """
-    as_written = graph.is_run_as_written or saturates_integer_products()
-    return closing(OnnxRuntimeEngine(graph.content, "graph", "any", None, optimise=not as_written))
+    optimise = not graph.is_run_as_written
+    return closing(
+        OnnxRuntimeEngine(graph.content, "graph", "any", None, optimise=optimise, exact_products=exact_products)
+    )
 
 
 def _maps(engine: Engine, frames: Sequence[Prepared]) -> list[FrameMap]:

@@ -26,14 +26,16 @@ class OnnxRuntimeEngine:
         threads: int | None,
         built_from: str | None = None,
         optimise: bool = True,
+        exact_products: bool = False,
     ) -> None:
-        """`name` is for messages; a built engine is optimised already.
+        """`name` is for messages; a built engine is optimised already; for `exact_products` see `open_session`.
 
         Raises:
             EdgeLeatherError: ONNX Runtime refuses the graph, or it is none of ours.
         """
         threads = threads or usable_cores()
-        self._session = open_session(content, name, threads, is_optimised=built_from is not None or not optimise)
+        is_optimised = built_from is not None or not optimise
+        self._session = open_session(content, name, threads, None, is_optimised, exact_products)
         dots = " ".join(integer_dot_instructions()) or "none"
         self._signature = Signature(
             backend="onnxruntime",

@@ -20,9 +20,16 @@ def version() -> str:
 
 
 def open_session(
-    content: bytes, name: str, threads: int, saved_as: Path | None = None, is_optimised: bool = False
+    content: bytes,
+    name: str,
+    threads: int,
+    saved_as: Path | None = None,
+    is_optimised: bool = False,
+    exact_products: bool = False,
 ) -> ort.InferenceSession:
     """A session on the CPU for a graph's bytes; `name` is for the message, `saved_as` keeps the optimised graph.
+
+    With `exact_products` integer products do not saturate on a processor without integer dot products; they are slower there.
 
     Raises:
         EdgeLeatherError: ONNX Runtime refuses the graph, or a folder on the way to `saved_as` has a name that is no UTF-8.
@@ -30,6 +37,8 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # its failures come as exceptions, which are reported once
+    if exact_products:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if is_optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if saved_as is not None:
