@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # Other interpreters to run the torch-free tests on, by path: make test-runtime RUNTIME_PYTHONS=python3.12
 RUNTIME_PYTHONS ?=
 
-.PHONY: install demo test test-runtime check lint clean
+.PHONY: install demo test test-slow test-runtime check lint clean
 
 install: $(INSTALLED)
 
@@ -20,7 +20,11 @@ demo: install
 	$(BIN)/edgeleather demo --out demo
 
 test: install
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+# What takes minutes: whole trainings, experiments, calibrations by search.
+test-slow: install
+	$(BIN)/python -m pytest -q -m slow
 
 # The runtime on interpreters without torch; the bundle they inspect is made here first.
 test-runtime: install
@@ -29,7 +33,7 @@ test-runtime: install
 	  venv=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	  $$python -m venv $$venv; \
 	  $$venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[mqtt]' pytest hypothesis; \
-	  EDGELEATHER_TEST_BUNDLE=.cache/test-bundle $$venv/bin/python -m pytest -q; \
+	  EDGELEATHER_TEST_BUNDLE=.cache/test-bundle $$venv/bin/python -m pytest -q -m 'not slow'; \
 	done
 
 lint: install
@@ -37,7 +41,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check: lint test
+check: lint test test-slow
 
 clean:
 	rm -rf $(VENV) .venv-* .cache demo
