@@ -20,7 +20,7 @@ from edgeleather.engines.built import signature_file
 from edgeleather.engines.engine import backend_module
 from edgeleather.engines.table import BACKENDS
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.files import cannot_write, write_atomically
+from edgeleather.files import require_folder, write_atomically
 from edgeleather.machine import cpu_name, is_installed, usable_cores
 from edgeleather.training.run import RUN_FILE, read_run
 
@@ -52,10 +52,7 @@ def benchmark_bundles(
         raise EdgeLeatherError(
             "expected bundles of different names, got two of the same; the report tells them apart by it."
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EdgeLeatherError(cannot_write(out, error)) from error
+    require_folder(out)
     candidates = [candidate for bundle in opened for candidate in _candidates(bundle)]
     measured, peak = measure(candidates, data, rounds, repeats, threads)
     trained = {bundle.folder: _trained(bundle) for bundle in opened}

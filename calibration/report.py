@@ -12,8 +12,7 @@ from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.manifest import Calibration
 from edgeleather.calibration.calibrating import CalibrationResult, CalibrationSettings, lost_at_hand_over
 from edgeleather.calibration.sensitivity import LayerError, picture_of
-from edgeleather.errors import EdgeLeatherError
-from edgeleather.files import cannot_write, write_atomically
+from edgeleather.files import write_atomically
 from edgeleather.machine import is_installed
 
 WORTH_A_WARNING = 0.005  # of image AUROC, of AUPRO
@@ -104,15 +103,3 @@ def write_ranking(ranking: Sequence[LayerError], raised: Sequence[str], folder: 
     write_atomically(folder / RANKING_FILE, (json.dumps(rows, indent=1) + "\n").encode())
     if ranking and is_installed("matplotlib"):
         write_atomically(folder / RANKING_PICTURE, picture_of(ranking, raised))
-
-
-def require_folder(folder: Path) -> None:
-    """Make a folder to write into, before hours of work and not after.
-
-    Raises:
-        EdgeLeatherError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EdgeLeatherError(cannot_write(folder, error)) from error

@@ -115,7 +115,8 @@ def calibrate(
     require_onnx()
     from edgeleather.calibration.calibrating import CalibrationSettings
     from edgeleather.calibration.guard import DEFAULT_BUDGET, Budget, BudgetError
-    from edgeleather.calibration.report import raised_layers, require_folder, result_as_json
+    from edgeleather.calibration.report import raised_layers, result_as_json
+    from edgeleather.files import require_folder
 
     budget = Budget(max_flips, _share(max_auroc_drop), _share(max_map_error), _share(max_aupro_drop))
     budget = DEFAULT_BUDGET if budget == Budget() else budget

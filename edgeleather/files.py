@@ -106,3 +106,15 @@ def cannot_write(path: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     mend = "Make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose another place"
     return f"cannot write {path}: {reason}. {mend}, then run the command again."
+
+
+def require_folder(folder: Path) -> None:
+    """Make a folder to write into, before hours of work and not after.
+
+    Raises:
+        EdgeLeatherError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(folder, error)) from error

@@ -9,9 +9,10 @@ pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
 
 from edgeleather.bundle.manifest import INT8_GRAPH
 from edgeleather.calibration.calibrating import CalibrationResult, CalibrationSettings
-from edgeleather.calibration.report import describe, require_folder, result_as_json, warnings, write_ranking
+from edgeleather.calibration.report import describe, result_as_json, warnings, write_ranking
 from edgeleather.calibration.sensitivity import LayerError
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.files import require_folder
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import statistics
 import threading
 import time
 
@@ -86,12 +87,18 @@ def test_files_are_read_while_the_frame_before_is_inspected(good_picture):
                 time.sleep(0.03)
                 yield frame
 
-    started = time.perf_counter()
-    frames = []
-    for frame in ReadAhead(Slow([good_picture] * 20), threading.Event()):
-        time.sleep(0.03)
-        frames.append(frame.index)
-    assert frames == list(range(20)) and time.perf_counter() - started < 0.85 * 20 * 0.06
+    def seconds_of(source):
+        started = time.perf_counter()
+        for number, frame in enumerate(source):
+            time.sleep(0.03)
+            assert frame.index == number
+        return time.perf_counter() - started
+
+    ratios = []
+    for _ in range(3):
+        ahead = seconds_of(ReadAhead(Slow([good_picture] * 20), threading.Event()))
+        ratios.append(ahead / seconds_of(Slow([good_picture] * 20)))
+    assert statistics.median(ratios) < 0.85
 
 
 def test_reading_ahead_ends_with_who_iterates_and_passes_errors_on(good_picture):
