@@ -15,6 +15,7 @@ from edgeleather import __version__
 from edgeleather.benchmarks.rounds import ORIGINAL, Candidate, Measurement, measure
 from edgeleather.bundle.bundle import Bundle, read_bundle
 from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER
+from edgeleather.dataset.index import index_dataset
 from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.built import signature_file
 from edgeleather.engines.engine import backend_module
@@ -35,8 +36,11 @@ def benchmark_bundles(
     rounds: int = ROUNDS,
     repeats: int = REPEATS,
     threads: int | None = None,
+    white_level: int | None = None,
 ) -> dict[str, Any]:
     """Compare each bundle's torch original with its engines and write the report; returns report.json.
+
+    A `white_level` for 16-bit pictures counts instead of the bundles' own.
 
     Raises:
         EdgeLeatherError: a bundle or the data cannot be used, or `out` cannot be written.
@@ -47,14 +51,17 @@ def benchmark_bundles(
     ['fp32', 'int8']
     """
     data, out = Path(data) if isinstance(data, str) else data, Path(out)
-    opened = [read_bundle(Path(folder)) for folder in bundles]
+    opened = [read_bundle(Path(folder)).with_white_level(white_level) for folder in bundles]
     if len({bundle.folder.resolve().name for bundle in opened}) < len(opened):
         raise EdgeLeatherError(
             "expected bundles of different names, got two of the same; the report tells them apart by it."
         )
     require_folder(out)
+    index = index_dataset(data, needs="test")
+    for bundle in opened:
+        index.require_fit(bundle.manifest.input_mode)
     candidates = [candidate for bundle in opened for candidate in _candidates(bundle)]
-    measured, peak = measure(candidates, data, rounds, repeats, threads)
+    measured, peak = measure(candidates, index, rounds, repeats, threads, white_level)
     trained = {bundle.folder: _trained(bundle) for bundle in opened}
     rows = [trained[one.candidate.bundle] | _row(one, measured, peak) for one in measured]
     first = measured[0].evaluation
@@ -64,7 +71,7 @@ def benchmark_bundles(
         "edgeleather": __version__,
         "machine": {"cpu": cpu_name(), "usable_cores": usable_cores(), "python": platform.python_version()},
         "threads": threads or usable_cores(),
-        "data": data.name if isinstance(data, Path) else data.root.name,
+        "data": index.root.name,
         "tested_images": len(first["images"]),  # of the first bundle; each row has its own
         "tested_defective": sum(image["defective"] for image in first["images"]),
         "left_out_images": len(first["left_out"]),
@@ -109,7 +116,7 @@ def _write(out: Path, report: dict[str, Any], measured: Sequence[Measurement]) -
 
         write_atomically(out / PICTURE_FILE, accuracy_against_speed(report["rows"]))
         report["picture"] = PICTURE_FILE
-    write_atomically(out / "report.md", markdown(report).encode())
+    write_atomically(out / "report.md", markdown(report).encode("utf-8", "backslashreplace"))
     write_atomically(out / "report.json", (json.dumps(report, indent=1) + "\n").encode())
 
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeleather.dataset.index import index_dataset, write_index
-from edgeleather.dataset.reading import Dataset
+from edgeleather.dataset.index import DatasetIndex, write_index
 from edgeleather.engines.table import capabilities
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import is_installed
@@ -55,7 +54,12 @@ class Measurement:
 
 
 def measure(
-    candidates: Sequence[Candidate], data: Path | Dataset, rounds: int, repeats: int, threads: int | None
+    candidates: Sequence[Candidate],
+    index: DatasetIndex,
+    rounds: int,
+    repeats: int,
+    threads: int | None,
+    white_level: int | None = None,
 ) -> tuple[list[Measurement], float | None]:
     """Load every candidate, time them in alternating rounds of `repeats` images, then test their accuracy.
 
@@ -66,18 +70,19 @@ def measure(
         EdgeLeatherError: a candidate cannot be loaded or the data not be used.
     """
     with contextlib.ExitStack() as stack:
-        index = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "index.json"
-        index.write_bytes(write_index(index_dataset(data, needs="test")))  # each process would decode all pictures else
+        file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "index.json"
+        file.write_bytes(write_index(index))  # each process would decode all pictures else
         engines = []
         for candidate in track(candidates, "loading engines"):
             process = stack.enter_context(_engine_process())
             request = {
                 "kind": candidate.kind,
                 "bundle": str(candidate.bundle),
-                "index": str(index),
+                "index": str(file),
                 "backend": candidate.backend,
                 "precision": candidate.precision,
                 "threads": threads,
+                "white_level": white_level,
             }
             engines.append((process, Measurement(candidate, **_ask(process, request))))
         peak_process = stack.enter_context(_engine_process()) if is_installed("onnx") else None

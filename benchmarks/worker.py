@@ -80,10 +80,12 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def _engine(bundle: str, index: str, backend: str, precision: str, threads: int | None) -> Worker:
+def _engine(
+    bundle: str, index: str, backend: str, precision: str, threads: int | None, white_level: int | None
+) -> Worker:
     """A graph in a backend that runs graphs, or the engine that was built here for a backend that needs one."""
     dataset = read_index(Path(index))
-    opened = read_bundle(Path(bundle), without_original)
+    opened = read_bundle(Path(bundle), without_original).with_white_level(white_level)
     can = capabilities(backend)
     if not can.needs_build:
         wanted = threads if can.takes_threads else None
@@ -99,12 +101,14 @@ def _engine(bundle: str, index: str, backend: str, precision: str, threads: int 
     return Worker(dataset, opened, LoadedEngine(engine, graph, size_bytes))
 
 
-def _original(bundle: str, index: str, backend: str, precision: str, threads: int | None) -> Worker:
+def _original(
+    bundle: str, index: str, backend: str, precision: str, threads: int | None, white_level: int | None
+) -> Worker:
     """The bundle's original in torch, at the thresholds of its fp32 graph."""
     from edgeleather.benchmarks.torch_engine import TorchEngine
 
     dataset = read_index(Path(index))
-    opened = read_bundle(Path(bundle), everything)
+    opened = read_bundle(Path(bundle), everything).with_white_level(white_level)
     size_bytes = opened.manifest.files[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"].size_bytes
     return Worker(dataset, opened, LoadedEngine(TorchEngine(opened, threads), FP32_GRAPH, size_bytes))
 

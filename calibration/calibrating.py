@@ -43,7 +43,8 @@ class CalibrationSettings:
     """What a user chooses of a calibration.
 
     `precision` is int8, fp16 or auto (int8 where it holds `budget` and is faster here, else the fastest that is); `backend`
-    says whose INT8 dialect; `range_rule` is one of `RANGE_RULES` or by-map-error, which chooses for each tensor.
+    says whose INT8 dialect; `range_rule` is one of `RANGE_RULES` or by-map-error, which chooses for each tensor. A
+    `white_level` for 16-bit pictures is kept in a bundle that has none.
 
     Raises:
         EdgeLeatherError: a value that is not known, or auto for a backend other than the reference.
@@ -59,6 +60,7 @@ class CalibrationSettings:
     range_rule: str = "minmax"
     budget: Budget = DEFAULT_BUDGET
     rank: bool = False
+    white_level: int | None = None
 
     def __post_init__(self) -> None:
         for what, value, known in (
@@ -143,7 +145,9 @@ def calibrate_bundle(
     # What calibration writes anew may be damaged: calibrating again is how it is mended.
     rewritten = _rewritten(settings)
     bundle = read_bundle(folder, lambda manifest: [n for n in without_original(manifest) if n not in rewritten])
+    bundle = _with_white_level(bundle, settings.white_level)
     pictures = find_pictures(data)
+    pictures.dataset.require_fit(bundle.manifest.input_mode)
     # Before anything is computed: pictures that cannot calibrate are told at once.
     chosen = calibration_pictures(bundle, pictures, settings.images)
     fp32 = CandidateGraph((folder / FP32_GRAPH).read_bytes())
@@ -158,6 +162,16 @@ def calibrate_bundle(
     names = {new.name for new in graphs}
     records = tuple(record for record in changed.manifest.calibrations if record.graph in names)
     return CalibrationResult(changed, records, int8.ranking, refused)
+
+
+def _with_white_level(bundle: Bundle, white_level: int | None) -> Bundle:
+    kept = bundle.manifest.input_mode.white_level
+    if None not in (kept, white_level) and kept != white_level:
+        raise EdgeLeatherError(
+            f"{bundle.folder}: expected the white level {kept}, with which the bundle's thresholds were found, got "
+            f"{white_level}. Leave --white-level away, or export anew with the other one."
+        )
+    return bundle.with_white_level(white_level)
 
 
 def lost_at_hand_over(manifest: Manifest, graph: str) -> dict[str, float]:

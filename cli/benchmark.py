@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgeleather.cli.options import absolute_path, as_json_option, print_json, threads_option
+from edgeleather.cli.options import absolute_path, as_json_option, print_json, threads_option, white_level_option
 
 
 @click.command(epilog="Example: edgeleather benchmark bundle --data photos --out report")
@@ -25,9 +25,17 @@ from edgeleather.cli.options import absolute_path, as_json_option, print_json, t
 )
 @click.option("--repeats", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Images a round.")
 @threads_option
+@white_level_option
 @as_json_option
 def benchmark(
-    bundles: tuple[Path, ...], data: Path, out: Path, rounds: int, repeats: int, threads: int | None, as_json: bool
+    bundles: tuple[Path, ...],
+    data: Path,
+    out: Path,
+    rounds: int,
+    repeats: int,
+    threads: int | None,
+    white_level: int | None,
+    as_json: bool,
 ) -> None:
     """Compare accuracy and speed of each BUNDLE's engines with its full-precision torch original.
 
@@ -36,7 +44,7 @@ def benchmark(
     from edgeleather.benchmarks.report import benchmark_bundles, markdown
 
     absolute = [Path(os.path.abspath(bundle)) for bundle in bundles]  # noqa: PTH100 - `.` has a name then
-    report = benchmark_bundles(absolute, data, out, rounds, repeats, threads)
+    report = benchmark_bundles(absolute, data, out, rounds, repeats, threads, white_level)
     if as_json:
         print_json(report)
         return

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeleather.cli.options import FiniteFloat, absolute_path, as_json_option, bundle_argument, print_json
+from edgeleather.cli.options import (
+    FiniteFloat,
+    absolute_path,
+    as_json_option,
+    bundle_argument,
+    print_json,
+    white_level_option,
+)
 from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND, capabilities
 from edgeleather.errors import MissingPartError
 from edgeleather.machine import is_installed
@@ -85,6 +92,7 @@ if TYPE_CHECKING:
     default=None,
     help="Folder for a ranking of the layers by the map error that each causes: sensitivity.json and a picture.",
 )
+@white_level_option
 @as_json_option
 def calibrate(
     bundle: Path,
@@ -98,6 +106,7 @@ def calibrate(
     max_aupro_drop: float | None,
     max_map_error: float | None,
     sensitivity: Path | None,
+    white_level: int | None,
     as_json: bool,
 ) -> None:
     """Add an INT8 or FP16 graph to BUNDLE, with thresholds and golden answers of its own, and say what it cost.
@@ -120,7 +129,9 @@ def calibrate(
 
     budget = Budget(max_flips, _share(max_auroc_drop), _share(max_map_error), _share(max_aupro_drop))
     budget = DEFAULT_BUDGET if budget == Budget() else budget
-    settings = CalibrationSettings(precision, backend, images, range_rule, budget, rank=sensitivity is not None)
+    settings = CalibrationSettings(
+        precision, backend, images, range_rule, budget, rank=sensitivity is not None, white_level=white_level
+    )
     if sensitivity:
         require_folder(sensitivity)
     try:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from edgeleather.cli.options import absolute_path, as_json_option, dataset_argument, print_json, seed_option
+from edgeleather.cli.options import (
+    absolute_path,
+    as_json_option,
+    dataset_argument,
+    print_json,
+    seed_option,
+    white_level_option,
+)
+from edgeleather.errors import printable
 
 
 @click.group()
@@ -17,17 +25,18 @@ def dataset() -> None:
 
 @dataset.command(epilog="Example: edgeleather dataset check photos")
 @dataset_argument
+@white_level_option
 @as_json_option
-def check(dataset: Path, as_json: bool) -> None:
+def check(dataset: Path, white_level: int | None, as_json: bool) -> None:
     """List every problem of DATASET by file name; exit code 1 if there is one."""
     from edgeleather.dataset.checking import check_dataset
 
-    report = check_dataset(dataset)
+    report = check_dataset(dataset, white_level)
     if as_json:
         print_json(asdict(report))
     else:
         for problem in report.problems:
-            click.echo(f"{problem.file}: {problem.message}")
+            click.echo(printable(f"{problem.file}: {problem.message}"))
         classes = ", ".join(f"{name} {count}" for name, count in report.test.items()) or "none"
         click.echo(
             f"{report.train_good} good pictures for training; test: {classes}; {report.masks} masks; "

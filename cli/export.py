@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from edgeleather.cli.options import absolute_path, as_json_option, false_alarm_rate_option, force_option, print_json
+from edgeleather.cli.options import (
+    absolute_path,
+    as_json_option,
+    false_alarm_rate_option,
+    force_option,
+    print_json,
+    white_level_option,
+)
 from edgeleather.training.choices import require_train_extra
 
 
@@ -18,6 +25,7 @@ from edgeleather.training.choices import require_train_extra
 @click.option(
     "--data", type=click.Path(path_type=Path), default=None, help="The dataset, where it has moved since training."
 )
+@white_level_option
 @false_alarm_rate_option
 @click.option("--without-original", is_flag=True, help="Leave out what only `benchmark` needs.")
 @force_option
@@ -26,6 +34,7 @@ def export(
     run: Path,
     out: Path,
     data: Path | None,
+    white_level: int | None,
     false_alarm_rate: float | None,
     without_original: bool,
     force: bool,
@@ -40,7 +49,7 @@ def export(
     from edgeleather.export.bundling import export_run
 
     rate = false_alarm_rate or DEFAULT_FALSE_ALARM_RATE
-    bundle = export_run(run, out, data, rate, not without_original, force)
+    bundle = export_run(run, out, data, rate, not without_original, force, white_level)
     thresholds = bundle.manifest.thresholds[0]
     if as_json:
         metrics = vars(bundle.manifest.metrics[0])

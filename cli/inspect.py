@@ -16,6 +16,7 @@ from edgeleather.cli.options import (
     fit_options,
     input_option,
     threads_option,
+    white_level_option,
 )
 from edgeleather.cli.reporting import LocalWriters, report_and_exit, stop_on_signals
 from edgeleather.engines.engine import PRECISIONS
@@ -101,9 +102,7 @@ from edgeleather.station.running import RunSettings, inspect_source
 )
 @click.option("--article", default=None, help="What is inspected; the store keeps it with every row.")
 @false_alarm_rate_option
-@click.option(
-    "--white-level", type=click.IntRange(1, 65535), default=None, help="16-bit pixels: the value that is white."
-)
+@white_level_option
 @threads_option
 @click.option("--fail-on-defect", is_flag=True, help="Exit with 3 if a frame was defective.")
 @click.option("--quiet", is_flag=True, help="No line per frame.")
@@ -148,8 +147,8 @@ def inspect(
         false_alarm_rate=false_alarm_rate,
         threads=threads,
     )
-    recording = RecordingSettings(store, "inspect", article, StoreSettings(str(store))) if store else None
     try:
+        recording = RecordingSettings(store, "inspect", article, StoreSettings(str(store))) if store else None
         address = parse_address(source)
     except ValueError as error:
         raise EdgeLeatherError(f"{error}.") from error

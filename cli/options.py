@@ -62,6 +62,13 @@ input_option = click.option(
     default=None,
     help="Whole frames at the model's size, or tiles at the scale of training.",
 )
+white_level_option = click.option(
+    "--white-level",
+    type=click.IntRange(1, 65535),
+    default=None,
+    help="Pictures of 16 bits a channel: the value that is white, 4095 for a 12-bit camera.  [default: what was kept, else "
+    "they are refused]",
+)
 force_option = click.option("--force", is_flag=True, help="Replace a bundle that is there already.")
 
 

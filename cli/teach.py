@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from edgeleather.cli.options import (
     print_json,
 )
 from edgeleather.cli.training_options import TrainingCommand, training_options
+from edgeleather.errors import EdgeLeatherError
 from edgeleather.training.choices import TrainingChoices, require_train_extra
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def teach(
 ) -> None:
     """Train, export, calibrate to INT8 and benchmark in one go: from the good pictures of DATASET to a bundle and a report.
 
+    Interrupted, the same command goes on.
     Without a test set there is no benchmark, and the bundle says nothing about hits.
     """
     require_train_extra()
@@ -57,11 +60,19 @@ def teach(
     from edgeleather.export.teaching import teach as teach_bundle
 
     rate = false_alarm_rate or DEFAULT_FALSE_ALARM_RATE
-    lesson = teach_bundle(dataset, out, training, false_alarm_rate=rate, overwrite=force)
-    print_lesson(lesson, quiet=as_json)
-    result = report_on(lesson, report or out.with_name(f"{out.name}-report"), quiet=as_json)
-    if as_json:
-        print_json(result)
+    report = report or out.with_name(f"{out.name}-report")
+    if os.path.lexists(report) and not report.is_dir():
+        raise EdgeLeatherError(f"expected a folder for the report at {report}, found a file. Choose another --report.")
+    if report.is_relative_to(out):
+        raise EdgeLeatherError(f"a bundle holds its own files only: expected a --report outside {out}, got {report}.")
+
+    def tell(lesson: Lesson) -> None:
+        print_lesson(lesson, quiet=as_json)
+        result = report_on(lesson, report, quiet=as_json)
+        if as_json:
+            print_json(result)
+
+    teach_bundle(dataset, out, training, false_alarm_rate=rate, overwrite=force, then=tell)
 
 
 def print_lesson(lesson: Lesson, quiet: bool) -> None:
@@ -72,7 +83,7 @@ def print_lesson(lesson: Lesson, quiet: bool) -> None:
     click.echo(f"Bundle {bundle.folder}. Verdict: {bundle.manifest.thresholds[0].describe()}.", err=quiet)
     if lesson.calibrated is not None:
         print_calibration(lesson.calibrated, CalibrationSettings(), quiet)
-    else:
+    elif lesson.refused is not None:
         click.echo(f"The bundle stays in fp32. {lesson.refused}", err=True)
 
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from edgeleather.cli.options import FiniteFloat, absolute_path, fit_of, fit_options, input_option, seed_option
+from edgeleather.cli.options import (
+    FiniteFloat,
+    absolute_path,
+    fit_of,
+    fit_options,
+    input_option,
+    seed_option,
+    white_level_option,
+)
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import is_installed
 from edgeleather.methods.settings import Choice, choices_of
@@ -44,6 +52,7 @@ _TRAINING_OPTIONS = (
     ),
     input_option,
     fit_options,
+    white_level_option,
     click.option("--epochs", type=click.IntRange(1), default=None, help="At most.  [default: the preset's]"),
     click.option("--learning-rate", type=FiniteFloat(0, min_open=True), default=None, help="[default: the preset's]"),
     click.option(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class EdgeLeatherError(Exception):
     """A problem in the input or the surroundings; its message is written for the user and shown without a traceback.
@@ -23,6 +25,14 @@ class MissingPartError(EdgeLeatherError):
 
     def __init__(self, part: str, extra: str) -> None:
         super().__init__(f"{part} not found: this needs the '{extra}' extra. Run: pip install 'edgeleather[{extra}]'")
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a name holds no line break and no other control character.
+
+    `str.isprintable` refuses more: the blanks of other scripts (U+3000), which folder names do hold.
+    """
+    return not any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text)
 
 
 def printable(text: str) -> str:

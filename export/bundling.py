@@ -57,8 +57,11 @@ def export_run(
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     with_original: bool = True,
     overwrite: bool = False,
+    white_level: int | None = None,
 ) -> Bundle:
     """Export a run folder to a bundle; `data` is the dataset (a folder, or its index) where it is not where training found it.
+
+    A `white_level` counts instead of the run's, and the bundle keeps it.
 
     Raises:
         EdgeLeatherError: the run or dataset is damaged, the dataset has changed, the export is not faithful, or `out`
@@ -66,7 +69,10 @@ def export_run(
     """
     check_bundle_target(out, overwrite)
     run = read_run(folder)
+    settings = replace(run.settings, input_mode=run.settings.input_mode.with_white_level(white_level))
+    run = replace(run, settings=settings)
     dataset = index_dataset(data or Path(run.dataset), needs="any")
+    dataset.require_fit(settings.input_mode)
     pictures = _threshold_pictures(run, dataset)
     with Progress("exporting to ONNX"):
         method = load_trained(run, folder)
@@ -74,7 +80,7 @@ def export_run(
     measured = _measure(method, graph, run, dataset, pictures, false_alarm_rate)
     contents = {FP32_GRAPH: graph, **measured.golden}
     if with_original:
-        contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(_travelling(run))
+        contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(travelling(run))
         contents[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"] = (folder / WEIGHTS_FILE).read_bytes()
     manifest = Manifest(
         schema=4,
@@ -150,7 +156,7 @@ def _looks(engine: Engine, run: Run, dataset: DatasetIndex) -> Familiarity | Non
     return familiarity_of(appearances, answers, groups)
 
 
-def _travelling(run: Run) -> Run:
+def travelling(run: Run) -> Run:
     """The run as it travels: of paths only names, since a path of the training machine says nothing elsewhere."""
     own = without_paths(method_class(run.settings.method).settings, run.settings.own)
     settings = replace(run.settings, weights=Path(run.settings.weights).name, own=own)

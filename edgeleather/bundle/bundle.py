@@ -51,6 +51,15 @@ class Bundle:
         """How the good pictures look; None where the bundle cannot tell."""
         return self.manifest.looks.get("")
 
+    def with_white_level(self, white_level: int | None) -> Bundle:
+        """The same bundle with another white level for frames of 16 bits; None keeps the one that it has.
+
+        Raises:
+            EdgeLeatherError: no 16 bits hold it.
+        """
+        mode = self.manifest.input_mode.with_white_level(white_level)
+        return replace(self, manifest=replace(self.manifest, input_mode=mode))
+
     def thresholds_of(self, graph: str) -> Thresholds:
         """The thresholds of a graph file.
 
@@ -152,7 +161,7 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]
     try:
         staging.chmod(0o755)
         complete = _write_manifest(staging, replace(manifest, files=_write_files(staging, contents)))
-        _take_place(staging, folder)
+        place_bundle(staging, folder)
     except OSError as error:
         raise EdgeLeatherError(cannot_write(folder, error)) from error
     finally:
@@ -253,7 +262,12 @@ def _may_be_there(name: str) -> bool:
     return name.startswith("engines/") or name.split("/")[0].endswith(".partial")
 
 
-def _take_place(staging: Path, folder: Path) -> None:
+def place_bundle(staging: Path, folder: Path) -> None:
+    """Give a whole bundle its name, with the bundle of before, if any, moved aside until it has it.
+
+    Raises:
+        OSError: the folder beside it cannot be written; the bundle of before is then in its place.
+    """
     old = None
     if folder.exists() and any(folder.iterdir()):
         old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgeleather.dataset.index import Problem
-from edgeleather.dataset.reading import Dataset, Sample, mask_name, read_dataset, read_groups
+from edgeleather.dataset.index import DatasetIndex, Problem, examine
+from edgeleather.dataset.reading import GROUPS_FILE, Dataset, Sample, listed_name, read_dataset, read_groups
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.imaging.images import image_digest, is_image, read_image
-from edgeleather.progress import track
+from edgeleather.imaging.images import is_image, read_image
+from edgeleather.imaging.preprocess import check_depth
 
 
 @dataclass(frozen=True)
@@ -26,69 +27,60 @@ class Report:
     groups: int
 
 
-def check_dataset(root: Path) -> Report:
-    """Read every picture and mask of a dataset and list all that is wrong.
+def check_dataset(root: Path, white_level: int | None = None) -> Report:
+    """Read every picture and mask of a dataset and list all that is wrong, what training refuses in the same words.
+
+    `white_level` is the value of 16-bit pictures that is white; without one they are a problem.
 
     Raises:
         EdgeLeatherError: there is no dataset at all (no folder, no picture, or a malformed groups.csv).
     """
     dataset = read_dataset(root, needs="any")
-    problems = [*_empty_classes(root), *_group_problems(dataset)]
-    digests: dict[str, list[Sample]] = {}
-    masks = 0
-    for sample in track((*dataset.train_good, *dataset.test), "checking"):
-        frame_hw, digest, found = _check_picture(sample)
-        problems += found
-        if digest:
-            digests.setdefault(digest, []).append(sample)
-        if not sample.is_good:
-            masks += sample.mask_path is not None and sample.mask_path.is_file()
-            problems += _check_mask(sample, frame_hw)
-    problems += _orphan_masks(dataset)
-    problems += _leaks(digests, {sample.name for sample in dataset.train_good})
+    index, problems = examine(dataset)
+    defective = [sample for sample in dataset.test if not sample.is_good]
+    problems += [*_empty_classes(root), *_group_problems(dataset), *_orphan_masks(dataset), *_shared_masks(dataset)]
+    problems += [*_depth_problems(index, white_level), *_leaks(index)]
+    problems += [problem for sample in defective for problem in _mask_problems(sample)]
     classes = sorted({sample.defect_class for sample in dataset.test})
     return Report(
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.message))),
         train_good=len(dataset.train_good),
         test={name: sum(sample.defect_class == name for sample in dataset.test) for name in classes},
-        masks=masks,
+        masks=sum(sample.mask_path is not None and sample.mask_path.is_file() for sample in defective),
         groups=len({sample.group for sample in (*dataset.train_good, *dataset.test)}),
     )
 
 
-def _check_picture(sample: Sample) -> tuple[tuple[int, int] | None, str, list[Problem]]:
-    try:
-        image = sample.read()
-    except EdgeLeatherError as error:
-        return None, "", [Problem(sample.name, _without_path(error, sample.path))]
-    problems = []
-    if image.dtype != np.uint8:
-        problems.append(Problem(sample.name, f"expected 8 bits a channel, got {image.dtype.itemsize * 8}; convert it."))
-    return (image.shape[0], image.shape[1]), image_digest(image), problems
+def _depth_problems(index: DatasetIndex, white_level: int | None) -> Iterator[Problem]:
+    for sample in index.samples:
+        try:
+            check_depth(sample.bits, white_level)
+        except EdgeLeatherError as error:
+            yield Problem(sample.name, str(error))
 
 
-def _check_mask(sample: Sample, frame_hw: tuple[int, int] | None) -> list[Problem]:
+def _mask_problems(sample: Sample) -> Iterator[Problem]:
+    """What is odd about a mask that can be read: it is of use in training, and yet somebody should look at it."""
     assert sample.mask_path is not None
-    name = f"ground_truth/{mask_name(sample.name)}"
-    if not sample.mask_path.is_file():
-        return [Problem(sample.name, f"image without mask: {name} is missing.")]
     try:
         mask = read_image(sample.mask_path)
-    except EdgeLeatherError as error:
-        return [Problem(name, _without_path(error, sample.mask_path))]
-    if mask.dtype != np.uint8:
-        return [Problem(name, f"expected a mask of 8 bits, got {mask.dtype.itemsize * 8}.")]
-    problems = []
-    if frame_hw is not None and mask.shape[:2] != frame_hw:
-        got = f"{mask.shape[1]} x {mask.shape[0]}"
-        problems.append(
-            Problem(name, f"mask of another size: expected {frame_hw[1]} x {frame_hw[0]} pixels, got {got}.")
-        )
+    except EdgeLeatherError:
+        return  # the index has said why
+    name = f"ground_truth/{sample.defect_class}/{sample.mask_path.name}"
     if not mask.any():
-        problems.append(Problem(name, "the mask marks no pixel of a defect."))
-    elif not np.isin(mask, (0, 255)).all():
-        problems.append(Problem(name, "expected only 0 and 255 in a mask, got other values."))
-    return problems
+        yield Problem(name, "the mask marks no pixel of a defect.")
+    elif mask.dtype == np.uint8 and not np.isin(mask, (0, 255)).all():
+        yield Problem(name, "expected only 0 and 255 in a mask, got other values.")
+
+
+def _shared_masks(dataset: Dataset) -> Iterator[Problem]:
+    first: dict[Path, Sample] = {}
+    for sample in dataset.test:
+        if sample.mask_path is not None and first.setdefault(sample.mask_path, sample) is not sample:
+            other = first[sample.mask_path].path.name
+            yield Problem(
+                sample.name, f"it has the same mask as {other}, since their names differ in the suffix alone."
+            )
 
 
 def _empty_classes(root: Path) -> list[Problem]:
@@ -111,7 +103,11 @@ def _orphan_masks(dataset: Dataset) -> list[Problem]:
     ]
 
 
-def _leaks(digests: dict[str, list[Sample]], train_names: set[str]) -> list[Problem]:
+def _leaks(index: DatasetIndex) -> list[Problem]:
+    digests: dict[str, list[Sample]] = {}
+    for sample in index.samples:
+        digests.setdefault(sample.digest, []).append(sample)
+    train_names = {sample.name for sample in index.train_good}
     problems = []
     for samples in digests.values():
         train = [sample.name for sample in samples if sample.name in train_names]
@@ -125,12 +121,14 @@ def _leaks(digests: dict[str, list[Sample]], train_names: set[str]) -> list[Prob
 def _group_problems(dataset: Dataset) -> list[Problem]:
     """A photograph must not stand on both sides, and groups.csv must name what there is."""
     listed = read_groups(dataset.root)
-    if not os.path.lexists(dataset.root / "groups.csv"):
+    if not os.path.lexists(dataset.root / GROUPS_FILE):
         return []
     samples = (*dataset.train_good, *dataset.test)
-    names = {sample.name for sample in samples}
-    problems = [Problem(name, "named in groups.csv, but there is no such picture.") for name in set(listed) - names]
-    problems += [Problem(name, "not named in groups.csv; training refuses that.") for name in names - set(listed)]
+    names = {listed_name(sample.name): sample.name for sample in samples}
+    unnamed = [names[name] for name in names.keys() - listed.keys()]
+    absent = listed.keys() - names.keys()
+    problems = [Problem(name, "named in groups.csv, but there is no such picture.") for name in absent]
+    problems += [Problem(name, "not named in groups.csv; training refuses that.") for name in unnamed]
     train_groups = {sample.group for sample in dataset.train_good}
     problems += [
         Problem(sample.name, f"photograph {sample.group!r} stands in train and in test.")
@@ -138,7 +136,3 @@ def _group_problems(dataset: Dataset) -> list[Problem]:
         if sample.group in train_groups
     ]
     return problems
-
-
-def _without_path(error: EdgeLeatherError, path: Path) -> str:
-    return str(error).removeprefix(f"{path}: ")

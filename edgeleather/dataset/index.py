@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeleather.arrays import AnyArray, UInt8Array
-from edgeleather.dataset.reading import Dataset, Sample, read_dataset, require_part
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.dataset.reading import Dataset, Sample, read_dataset, require_groups, require_part
+from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.imaging.images import image_digest
+from edgeleather.imaging.preprocess import InputMode, check_frame
 from edgeleather.progress import track
 
 KEPT_BYTES = 512 << 20  # of decoded pictures and masks; the others are decoded again each time
 _TOLD_PROBLEMS = 10
+_TOLD_FILES = 3  # of one problem
 
 Pixels = TypeVar("Pixels", bound=AnyArray)
 
@@ -50,10 +52,11 @@ class DecodedPictures:
 
 @dataclass(frozen=True)
 class IndexedSample(Sample):
-    """A picture whose pixels are known by their digest and size [height, width]."""
+    """A picture whose pixels are known by their digest, size [height, width] and bits per channel."""
 
     digest: str = field(kw_only=True)
     size_hw: tuple[int, int] = field(kw_only=True)
+    bits: int = field(kw_only=True)
     decoded: DecodedPictures = field(kw_only=True, repr=False, compare=False)
 
     def read(self) -> AnyArray:
@@ -70,6 +73,14 @@ class IndexedSample(Sample):
             return super().read_mask(frame_hw)
         mask = self.decoded.get(f"mask of {self.name}", lambda: Sample.read_mask(self, frame_hw))
         return mask if mask.shape == frame_hw else super().read_mask(frame_hw)
+
+    def misfit(self, mode: InputMode) -> Problem | None:
+        """Why an input mode does not take this picture; None where it does."""
+        try:
+            check_frame(self.size_hw, self.bits, mode)
+        except EdgeLeatherError as error:
+            return Problem(self.name, str(error))
+        return None
 
     def _read_unchanged(self) -> AnyArray:
         image = super().read()
@@ -89,6 +100,14 @@ class DatasetIndex(Dataset):
     def samples(self) -> tuple[IndexedSample, ...]:
         return (*self.train_good, *self.test)
 
+    def require_fit(self, mode: InputMode) -> None:
+        """Refuse pictures that an input mode does not take, before hours of work with the others.
+
+        Raises:
+            EdgeLeatherError: pictures of another depth, aspect ratio or size: all of them are named.
+        """
+        refuse(self.root, [problem for sample in self.samples if (problem := sample.misfit(mode))])
+
 
 def index_dataset(source: Path | Dataset, *, needs: str, kept_bytes: int = KEPT_BYTES) -> DatasetIndex:
     """Read every picture and mask of a dataset once; an index is returned as it is.
@@ -96,20 +115,42 @@ def index_dataset(source: Path | Dataset, *, needs: str, kept_bytes: int = KEPT_
     With `needs` "test" the training pictures are left out: a report needs none. For "train" and "any" see `read_dataset`.
 
     Raises:
-        EdgeLeatherError: no such dataset, or pictures or masks that cannot be used: all of them are named.
+        EdgeLeatherError: no such dataset, a groups.csv that leaves pictures out, or pictures or masks that cannot be used: all
+            of them are named.
     """
     dataset = read_dataset(source, needs=needs) if isinstance(source, Path) else source
     require_part(dataset, needs)
     if isinstance(dataset, DatasetIndex):
         return dataset
+    if needs == "train":
+        require_groups(dataset)
     if needs == "test":
         dataset = Dataset(dataset.root, (), dataset.test)
     index, problems = examine(dataset, kept_bytes)
-    if problems:
-        told = " ".join(f"{problem.file}: {problem.message}" for problem in problems[:_TOLD_PROBLEMS])
-        more = f" And {len(problems) - _TOLD_PROBLEMS} more." if len(problems) > _TOLD_PROBLEMS else ""
-        raise EdgeLeatherError(f"{dataset.root}: {len(problems)} pictures or masks cannot be used. {told}{more}")
+    refuse(dataset.root, problems)
     return index
+
+
+def refuse(root: Path, problems: Sequence[Problem]) -> None:
+    """Refuse a dataset that has problems, with the files of each.
+
+    Raises:
+        EdgeLeatherError: there is a problem.
+    """
+    files: dict[str, list[str]] = {}
+    for problem in problems:
+        files.setdefault(problem.message, []).append(problem.file)
+    if not problems:
+        return
+    told = [f"{_listed(files[message])}: {message}" for message in list(files)[:_TOLD_PROBLEMS]]
+    untold = sum(len(files[message]) for message in list(files)[_TOLD_PROBLEMS:])
+    told += [f"And {untold} more; all are listed by: edgeleather dataset check"] if untold else []
+    raise EdgeLeatherError(f"{root}: {len(problems)} pictures or masks cannot be used. {' '.join(told)}")
+
+
+def _listed(files: Sequence[str]) -> str:
+    more = len(files) - _TOLD_FILES
+    return ", ".join(files[:_TOLD_FILES]) + (f" and {more} more" if more > 0 else "")
 
 
 def examine(dataset: Dataset, kept_bytes: int = 0) -> tuple[DatasetIndex, list[Problem]]:
@@ -123,15 +164,15 @@ def examine(dataset: Dataset, kept_bytes: int = 0) -> tuple[DatasetIndex, list[P
         try:
             image = sample.read()
         except EdgeLeatherError as error:
-            problems.append(Problem(sample.name, str(error).removeprefix(f"{sample.path}: ")))
+            problems.append(Problem(sample.name, str(error).removeprefix(f"{printable(str(sample.path))}: ")))
             continue
-        found = _indexed(sample, image_digest(image), (image.shape[0], image.shape[1]), decoded)
+        found = _indexed(sample, image, decoded)
         decoded.get(sample.name, lambda image=image: image)  # type: ignore[misc] # its default is its type
         parts[part].append(found)
         try:
             found.read_mask(found.size_hw)
         except EdgeLeatherError as error:
-            problems.append(Problem(sample.name, str(error).removeprefix(f"{sample.name}: ")))
+            problems.append(_mask_problem(sample, str(error)))
     return DatasetIndex(dataset.root, tuple(parts[0]), tuple(parts[1])), problems
 
 
@@ -149,8 +190,17 @@ def read_index(path: Path) -> DatasetIndex:
     return DatasetIndex(Path(data["root"]), *parts)
 
 
-def _indexed(sample: Sample, digest: str, size_hw: tuple[int, int], decoded: DecodedPictures) -> IndexedSample:
-    return IndexedSample(**vars(sample), digest=digest, size_hw=size_hw, decoded=decoded)
+def _indexed(sample: Sample, image: AnyArray, decoded: DecodedPictures) -> IndexedSample:
+    size_hw, bits = (image.shape[0], image.shape[1]), 8 * image.dtype.itemsize
+    return IndexedSample(**vars(sample), digest=image_digest(image), size_hw=size_hw, bits=bits, decoded=decoded)
+
+
+def _mask_problem(sample: Sample, message: str) -> Problem:
+    """Of a mask that does not decode, the file is the mask; of all else, the picture that it should belong to."""
+    of_mask = message.removeprefix(f"{printable(str(sample.mask_path))}: ")
+    if sample.mask_path is not None and of_mask != message:
+        return Problem(f"ground_truth/{sample.defect_class}/{sample.mask_path.name}", of_mask)
+    return Problem(sample.name, message.removeprefix(f"{printable(sample.name)}: "))
 
 
 def _plain(sample: IndexedSample) -> dict[str, Any]:

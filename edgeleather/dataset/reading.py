@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
+import logging
 import os
 import posixpath
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +17,14 @@ import numpy as np
 
 from edgeleather.arrays import AnyArray, UInt8Array
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.files import read_plain_file
 from edgeleather.imaging.images import is_image, read_image
 
 LAYOUT = "train/good/*.png, test/<class>/*.png, ground_truth/<class>/<stem>_mask.png"
+GROUPS_FILE = "groups.csv"
+_MOST_GROUPS_BYTES = 64_000_000  # a million pictures
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,12 @@ class Sample:
             return np.zeros(frame_hw, np.uint8)
         if self.mask_path is None or not self.mask_path.is_file():
             raise EdgeLeatherError(f"{self.name}: expected a mask ground_truth/{mask_name(self.name)}, found none.")
-        mask = cv2.cvtColor(read_image(self.mask_path), cv2.COLOR_BGR2GRAY)
+        mask = read_image(self.mask_path)
+        if mask.dtype != np.uint8:
+            raise EdgeLeatherError(
+                f"{self.name}: expected a mask of 8 bits, got {8 * mask.dtype.itemsize} ({self.mask_path.name})."
+            )
+        mask = cv2.cvtColor(mask, cv2.COLOR_BGR2GRAY)
         if mask.shape != frame_hw:
             raise EdgeLeatherError(
                 f"{self.name}: expected a mask of {frame_hw[1]} x {frame_hw[0]} pixels, "
@@ -78,7 +91,8 @@ def read_dataset(root: Path, *, needs: str) -> Dataset:
         EdgeLeatherError: the folder is absent, holds no such part, or its groups.csv is malformed.
     """
     if not root.is_dir():
-        raise EdgeLeatherError(f"expected a dataset folder at {root}, found none. Its layout is {LAYOUT}.")
+        found = "something else" if os.path.lexists(root) else "none"
+        raise EdgeLeatherError(f"expected a dataset folder at {root}, found {found}. Its layout is {LAYOUT}.")
     groups = read_groups(root)
     if (root / "train").is_dir() or (root / "test").is_dir():
         train = tuple(_samples(root, root / "train" / "good", "good", groups))
@@ -113,14 +127,16 @@ def read_groups(root: Path) -> dict[str, str]:
     Raises:
         EdgeLeatherError: other columns, or a row without a group.
     """
-    path = root / "groups.csv"
+    path = root / GROUPS_FILE
     if not os.path.lexists(path):
         return {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.reader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EdgeLeatherError(f"{path}: expected a CSV file, got something unreadable ({error}).") from error
+        # A file name may hold bytes that are no UTF-8; they are read as Python reads them in a folder.
+        text = read_plain_file(path, _MOST_GROUPS_BYTES).decode("utf-8-sig", "surrogateescape")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except (OSError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise EdgeLeatherError(f"{path}: expected a CSV file, got something unreadable ({reason}).") from error
     if not rows or [cell.strip() for cell in rows[0]] != ["file", "group"]:
         raise EdgeLeatherError(f"{path}: expected the header 'file,group', got {','.join(rows[0]) if rows else ''!r}.")
     groups: dict[str, str] = {}
@@ -129,10 +145,18 @@ def read_groups(root: Path) -> dict[str, str]:
             continue
         if len(row) != 2 or not row[0].strip() or not row[1].strip():
             raise EdgeLeatherError(f"{path}, line {number}: expected 'file,group', got {','.join(row)!r}.")
-        name, group = posixpath.normpath(row[0].strip().replace("\\", "/")), row[1].strip()
+        name, group = listed_name(row[0]), row[1].strip()
         if groups.setdefault(name, group) != group:
             raise EdgeLeatherError(f"{path}, line {number}: {name} is in {groups[name]!r} already, got {group!r}.")
     return groups
+
+
+def listed_name(name: str) -> str:
+    """The form in which names are compared: a list and a disk may write the same name in different ways.
+
+    macOS takes accents apart (NFD), Windows has backslashes, and spreadsheets add blanks.
+    """
+    return unicodedata.normalize("NFC", posixpath.normpath(name.strip().replace("\\", "/")))
 
 
 def require_groups(dataset: Dataset) -> None:
@@ -143,10 +167,10 @@ def require_groups(dataset: Dataset) -> None:
     """
     groups = read_groups(dataset.root)
     samples = (*dataset.train_good, *dataset.test)
-    unnamed = [sample.name for sample in samples if sample.name not in groups]
-    if unnamed and os.path.lexists(dataset.root / "groups.csv"):
+    unnamed = [sample.name for sample in samples if listed_name(sample.name) not in groups]
+    if unnamed and os.path.lexists(dataset.root / GROUPS_FILE):
         raise EdgeLeatherError(
-            f"{dataset.root / 'groups.csv'}: expected every picture by its path in the dataset, but {len(unnamed)} of "
+            f"{dataset.root / GROUPS_FILE}: expected every picture by its path in the dataset, but {len(unnamed)} of "
             f"{len(samples)} are not named, {unnamed[0]} first. Add them, or remove the file."
         )
 
@@ -160,9 +184,26 @@ def mask_name(sample_name: str) -> str:
 def _samples(root: Path, folder: Path, defect_class: str, groups: dict[str, str]) -> Iterator[Sample]:
     if not folder.is_dir():
         return
+    masks = {} if defect_class == "good" else _masks(root / "ground_truth" / folder.name)
+    passed_over = []
     for path in sorted(folder.iterdir()):
         if not (path.is_file() and is_image(path)):
+            if not path.name.startswith(".") and (folder, path.name) != (root, GROUPS_FILE):
+                passed_over.append(path.name)
             continue
         name = path.relative_to(root).as_posix()
         mask = None if defect_class == "good" else root / "ground_truth" / mask_name(name)
-        yield Sample(path, name, defect_class, groups.get(name, name), mask)
+        if mask is not None and not mask.is_file():
+            mask = masks.get(listed_name(mask.stem), mask)
+        yield Sample(path, name, defect_class, groups.get(listed_name(name), name), mask)
+    if passed_over:
+        names = ", ".join(passed_over[:3]) + (", ..." if len(passed_over) > 3 else "")
+        _log.warning(
+            "%s: passed over %d entries that are no pictures by their names (%s)", folder, len(passed_over), names
+        )
+
+
+def _masks(folder: Path) -> Mapping[str, Path]:
+    """The masks of a class by the stems of their names: any format that pictures have will do."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {listed_name(path.stem): path for path in paths if path.is_file() and is_image(path)}

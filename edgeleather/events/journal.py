@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.errors import EdgeLeatherError, is_one_line, printable
 from edgeleather.events.alarms import Alarm, AlarmChange, AlarmRules
 from edgeleather.events.entry import Entry, to_record
 from edgeleather.events.outbox import Deliverer
@@ -45,7 +45,7 @@ class StoreSettings:
     pictures: PictureRules = PictureRules()
 
     def __post_init__(self) -> None:
-        if not self.folder.strip() or not self.folder.isprintable():
+        if not self.folder.strip() or not is_one_line(self.folder):
             raise ValueError(f"folder: expected a folder's name, got {self.folder!r}")
         if self.keep_days <= 0:
             raise ValueError(f"keep_days: expected more than 0, got {self.keep_days}")

@@ -6,8 +6,8 @@ Training, calibration, benchmark and runtime all call `prepare`, so that no diff
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -26,10 +26,32 @@ class InputMode:
     images, so that a defect keeps the size in pixels that it had in training.
     """
 
+    DEFAULTS_APPLY: ClassVar[bool] = True  # bundles and runs of before there was a white level are read
     kind: Literal["resize", "tiles"]
     image_size_hw: tuple[int, int]
     pixel_scale: float | None  # model pixels per frame pixel in training; None where the training pictures differ in it
     fit: Fit = "exact"  # what happens in `resize` mode to a frame of another aspect ratio
+    white_level: int | None = None  # of frames of 16 bits a channel, the value that becomes 255; None refuses them
+
+    def __post_init__(self) -> None:
+        """Refuse a white level that no 16 bits hold.
+
+        Raises:
+            ValueError: `white_level` is not from 1 to 65535.
+        """
+        if self.white_level is not None and not 1 <= self.white_level <= 65_535:
+            raise ValueError(f"white_level: expected 1 to 65535, got {self.white_level}")
+
+    def with_white_level(self, white_level: int | None) -> InputMode:
+        """The same mode with another white level; None keeps the one that it has.
+
+        Raises:
+            EdgeLeatherError: no 16 bits hold it.
+        """
+        try:
+            return self if white_level is None else replace(self, white_level=white_level)
+        except ValueError as error:
+            raise EdgeLeatherError(f"{error}.") from error
 
 
 @dataclass(frozen=True)
@@ -46,20 +68,43 @@ class Prepared:
     frame_box_xywh: tuple[int, int, int, int]
 
 
-def prepare(image: AnyArray, mode: InputMode, white_level: int | None = None) -> Prepared:
+def prepare(image: AnyArray, mode: InputMode) -> Prepared:
     """Turn a frame ([h, w] grey, [h, w, 3] BGR or [h, w, 4] BGRA) into RGB uint8 images at the model's size.
-
-    `white_level` is the 16-bit value that becomes 255; without one, 16-bit frames are refused.
 
     Raises:
         EdgeLeatherError: the frame is empty, of another type, shape, depth or aspect ratio, or smaller than one tile.
     """
-    image_rgb = to_rgb8(image, white_level)
+    image_rgb = to_rgb8(image, mode.white_level)
     if mode.kind == "tiles":
         return _tiles(image_rgb, mode)
     x, y, width, height = box = _fitting_box(image_rgb.shape[:2], mode.image_size_hw, mode.fit)
     resized = _resize(image_rgb[y : y + height, x : x + width], mode.image_size_hw)
     return Prepared(resized[None], ((0, 0),), mode.image_size_hw, box)
+
+
+def check_frame(size_hw: tuple[int, int], bits: int, mode: InputMode) -> None:
+    """Whether `prepare` takes frames of this size [height, width] and bits per channel, asked without their pixels.
+
+    Raises:
+        EdgeLeatherError: another depth or aspect ratio, or smaller than one tile.
+    """
+    check_depth(bits, mode.white_level)
+    if mode.kind == "tiles":
+        _scaled_size(size_hw, mode)
+    else:
+        _fitting_box(size_hw, mode.image_size_hw, mode.fit)
+
+
+def check_depth(bits: int, white_level: int | None) -> None:
+    """Whether frames of so many bits per channel are taken.
+
+    Raises:
+        EdgeLeatherError: 16 without a white level, or another depth than 8 and 16.
+    """
+    if bits == 16:
+        _white_value(white_level)
+    elif bits != 8:
+        raise EdgeLeatherError(f"expected 8 or 16 bits a channel, got {bits}. Convert the picture to 8 bits.")
 
 
 def to_rgb8(image: AnyArray, white_level: int | None = None) -> UInt8Array:
@@ -71,12 +116,7 @@ def to_rgb8(image: AnyArray, white_level: int | None = None) -> UInt8Array:
     if not isinstance(image, np.ndarray) or image.size == 0:
         raise EdgeLeatherError("expected a frame with pixels, got an empty one.")
     if image.dtype == np.uint16:
-        if white_level is None:
-            raise EdgeLeatherError(
-                "expected 8 bits a channel, got 16. Say which value is white with --white-level (4095 for a 12-bit "
-                "camera, 65535 for full range), or convert the picture to 8 bits."
-            )
-        image = cv2.convertScaleAbs(image, alpha=255.0 / white_level)
+        image = cv2.convertScaleAbs(image, alpha=255.0 / _white_value(white_level))
     if image.dtype != np.uint8:
         if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
             raise EdgeLeatherError("expected a frame of uint8 pixels, got floats with NaN or infinity in them.")
@@ -86,6 +126,15 @@ def to_rgb8(image: AnyArray, white_level: int | None = None) -> UInt8Array:
     if channels not in codes:
         raise EdgeLeatherError(f"expected a frame of 1, 3 or 4 channels ([h, w, c]), got shape {image.shape}.")
     return np.asarray(cv2.cvtColor(image, codes[channels]), np.uint8)
+
+
+def _white_value(white_level: int | None) -> int:
+    if white_level is None:
+        raise EdgeLeatherError(
+            "expected 8 bits a channel, got 16. Say which value is white with --white-level (4095 for a 12-bit "
+            "camera, 65535 for full range), or convert the picture to 8 bits."
+        )
+    return white_level
 
 
 def stitch(maps: Float32Array, prepared: Prepared) -> Float32Array:
@@ -121,25 +170,30 @@ def tile_offsets(length: int, tile: int) -> list[int]:
 
 
 def _tiles(image_rgb: UInt8Array, mode: InputMode) -> Prepared:
+    frame_h, frame_w = image_rgb.shape[:2]
+    tile_h, tile_w = mode.image_size_hw
+    height, width = scaled_hw = _scaled_size((frame_h, frame_w), mode)
+    if mode.pixel_scale != 1.0:
+        image_rgb = _resize(image_rgb, scaled_hw)
+    offsets = tuple((y, x) for y in tile_offsets(height, tile_h) for x in tile_offsets(width, tile_w))
+    images = np.stack([image_rgb[y : y + tile_h, x : x + tile_w] for y, x in offsets])
+    return Prepared(images, offsets, (height, width), (0, 0, frame_w, frame_h))
+
+
+def _scaled_size(frame_hw: tuple[int, int], mode: InputMode) -> tuple[int, int]:
+    """The size [height, width] that a frame has before it is cut into tiles."""
     if mode.pixel_scale is None:
         raise EdgeLeatherError(
             "tiles need one pixel scale, but the training pictures of this bundle had different ones. "
             "Use --input resize, or train again with pictures of one size."
         )
-    frame_h, frame_w = image_rgb.shape[:2]
-    tile_h, tile_w = mode.image_size_hw
-    if mode.pixel_scale != 1.0:
-        scaled_hw = (round(frame_h * mode.pixel_scale), round(frame_w * mode.pixel_scale))
-        image_rgb = _resize(image_rgb, (max(1, scaled_hw[0]), max(1, scaled_hw[1])))
-    height, width = image_rgb.shape[:2]
-    if height < tile_h or width < tile_w:
+    height, width = (max(1, round(side * mode.pixel_scale)) for side in frame_hw)
+    if height < mode.image_size_hw[0] or width < mode.image_size_hw[1]:
         raise EdgeLeatherError(
-            f"expected a frame that holds at least one tile of {tile_w} x {tile_h} pixels, got {width} x {height} "
-            f"(width x height, at pixel scale {mode.pixel_scale:g}). Use larger frames or --input resize."
+            f"expected a frame that holds at least one tile of {mode.image_size_hw[1]} x {mode.image_size_hw[0]} pixels, got "
+            f"{width} x {height} (width x height, at pixel scale {mode.pixel_scale:g}). Use larger frames or --input resize."
         )
-    offsets = tuple((y, x) for y in tile_offsets(height, tile_h) for x in tile_offsets(width, tile_w))
-    images = np.stack([image_rgb[y : y + tile_h, x : x + tile_w] for y, x in offsets])
-    return Prepared(images, offsets, (height, width), (0, 0, frame_w, frame_h))
+    return height, width
 
 
 def _fitting_box(frame_hw: tuple[int, ...], size_hw: tuple[int, int], fit: Fit) -> tuple[int, int, int, int]:

@@ -25,13 +25,13 @@ class FrameMap:
     prepared: Prepared
 
 
-def infer_frame(engine: Engine, image: AnyArray, mode: InputMode, white_level: int | None = None) -> FrameMap:
+def infer_frame(engine: Engine, image: AnyArray, mode: InputMode) -> FrameMap:
     """Run one frame ([h, w] grey, [h, w, 3] BGR or [h, w, 4] BGRA).
 
     Raises:
         EdgeLeatherError: the frame does not fit the input mode, or the model answers with something not finite.
     """
-    return infer_prepared(engine, prepare(image, mode, white_level))
+    return infer_prepared(engine, prepare(image, mode))
 
 
 def infer_prepared(engine: Engine, prepared: Prepared) -> FrameMap:

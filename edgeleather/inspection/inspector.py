@@ -119,7 +119,6 @@ class Inspector:
         if self.engine.signature.image_size_hw != self.mode.image_size_hw:
             raise EdgeLeatherError(f"{bundle.folder}: {self.graph} has another image size than the manifest.")
         self.thresholds = bundle.thresholds_of(self.graph)
-        self._white_level = settings.white_level
         self._rate = settings.false_alarm_rate
         self._rules = settings.rules
         self._verdicts: dict[int, VerdictThreshold] = {}
@@ -147,7 +146,7 @@ class Inspector:
             if frame.image is None:
                 raise EdgeLeatherError(frame.error or "the frame could not be captured.")
             self._check_size(frame.image)
-            prepared = prepare(frame.image, self.mode, self._white_level)
+            prepared = prepare(frame.image, self.mode)
             ready = time.perf_counter()
             result = infer_prepared(self.engine, prepared)
             inferred = time.perf_counter()
@@ -288,7 +287,11 @@ def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:
             "Use --input resize, or train with: edgeleather train --input tiles"
         )
     kind = mode.kind if settings.input_kind is None else settings.input_kind
-    return replace(mode, kind="tiles" if kind == "tiles" else "resize", fit=settings.fit or mode.fit)
+    return replace(
+        mode.with_white_level(settings.white_level),
+        kind="tiles" if kind == "tiles" else "resize",
+        fit=settings.fit or mode.fit,
+    )
 
 
 def _timings(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from edgeleather.engines.table import BACKENDS
+from edgeleather.errors import is_one_line
 from edgeleather.events.alarms import AlarmRules
 from edgeleather.events.journal import StoreSettings
 from edgeleather.events.sinks.table import SinkSettings, decode_sink
@@ -30,7 +31,7 @@ class SourceSettings:
     watch: WatchFrom | None = None
 
     def __post_init__(self) -> None:
-        if not self.address.strip() or not self.address.isprintable():
+        if not self.address.strip() or not is_one_line(self.address):
             raise ValueError(f"address: expected what inspect --source takes, got {self.address!r}")
         try:
             is_live = parse_address(self.address).is_live
@@ -96,7 +97,7 @@ class StationSettings:
     def __post_init__(self) -> None:
         for key in ("name", "bundle", "article"):
             value = getattr(self, key)
-            if value is not None and (not value.strip() or not value.isprintable() or len(value) > 1000):
+            if value is not None and (not value.strip() or not is_one_line(value) or len(value) > 1000):
                 raise ValueError(f"{key}: expected a line of text, got {value[:60]!r}")
         if self.backend is not None and self.backend not in BACKENDS:
             raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {self.backend!r}")
@@ -114,7 +115,7 @@ class StationSettings:
             ValueError: a sink's table is wrong.
         """
         for name in self.sinks:
-            if not name.strip() or not name.isprintable() or len(name) > 100:
+            if not name.strip() or not is_one_line(name) or len(name) > 100:
                 raise ValueError(f"sinks: expected a name of one line, got {name[:60]!r}")
         return {name: decode_sink(value, f"sinks.{name}") for name, value in self.sinks.items()}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.methods.method import Method
-from edgeleather.training.run import EpochLosses, Splits, TrainingSettings
+from edgeleather.training.run import EpochLosses, RunMismatchError, Splits, TrainingSettings
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 _VERSION = "2"  # of what stands in a checkpoint
@@ -62,17 +62,20 @@ def resumed(out: Path, fingerprint: str, method: Method, optimizer: torch.optim.
     """The state that an interrupted training left in a run folder, with method and optimiser filled; a new one without.
 
     Raises:
-        EdgeLeatherError: the checkpoint is damaged, of another version, or of other settings or pictures.
+        RunMismatchError: the checkpoint is damaged, of another version, or of other settings or pictures.
     """
     if not (out / CHECKPOINT_FILE).is_file():
         return TrainingState()
-    tensors, metadata = read_tensors(out / CHECKPOINT_FILE)
+    try:
+        tensors, metadata = read_tensors(out / CHECKPOINT_FILE)
+    except EdgeLeatherError as error:
+        raise RunMismatchError(f"{error} Delete it and start again.") from error
     if metadata.get("version") != _VERSION:
-        raise EdgeLeatherError(
+        raise RunMismatchError(
             f"{out / CHECKPOINT_FILE} is of a training that another version of EdgeLeather began. Delete it and start again."
         )
     if metadata.get("fingerprint") != fingerprint:
-        raise EdgeLeatherError(
+        raise RunMismatchError(
             f"{out} holds an interrupted training of other settings or pictures. "
             "Give the same ones to go on with it, choose another --out, or delete that folder."
         )

@@ -26,8 +26,8 @@ TRAIN_PARTS = ("torch", "onnx", "onnxscript", "safetensors")
 class TrainingChoices:
     """What a user chooses of a training; None leaves it to the method's preset or to the pictures.
 
-    `image_size` is the longer side of the model's images in pixels, `patience` a number of epochs; `own` has values of the
-    method's own settings by name.
+    `image_size` is the longer side of the model's images in pixels, `patience` a number of epochs; `white_level` is the value
+    of 16-bit pictures that is white; `own` has values of the method's own settings by name.
 
     >>> import edgeleather as el
     >>> choices = el.TrainingChoices(method="ssim-ae", epochs=1)
@@ -42,6 +42,7 @@ class TrainingChoices:
     image_size: int | None = None
     input_kind: Literal["resize", "tiles"] | None = None
     fit: Fit | None = None
+    white_level: int | None = None
     epochs: int | None = None
     learning_rate: float | None = None
     patience: int | None = None
@@ -133,4 +134,5 @@ def _input_mode(choices: TrainingChoices, preset: Preset, index: DatasetIndex) -
     from edgeleather.training.loading import choose_input_mode
 
     longer_side_px = choices.image_size or preset.longer_side_px
-    return choose_input_mode(index.train_good, choices.input_kind or "resize", longer_side_px, choices.fit or "exact")
+    kind, fit = choices.input_kind or "resize", choices.fit or "exact"
+    return choose_input_mode(index.train_good, kind, longer_side_px, fit).with_white_level(choices.white_level)

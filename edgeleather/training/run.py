@@ -15,6 +15,10 @@ RUN_FILE = "run.json"
 WEIGHTS_FILE = "weights.safetensors"
 
 
+class RunMismatchError(EdgeLeatherError):
+    """What lies in a run folder is damaged or of another training, so that this one cannot go on with it."""
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """What a user chooses of a training; where nothing was chosen it is the preset's.

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 from edgeleather.dataset.index import DatasetIndex, index_dataset
-from edgeleather.dataset.reading import Dataset, require_groups
+from edgeleather.dataset.reading import Dataset
 from edgeleather.dataset.splitting import leave_out_copies, split_good, split_test
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
@@ -35,7 +35,16 @@ from edgeleather.training.checkpoints import (
 from edgeleather.training.examples import Examples
 from edgeleather.training.left_out import scores_left_out
 from edgeleather.training.loading import ModelImages, records_of
-from edgeleather.training.run import RUN_FILE, WEIGHTS_FILE, EpochLosses, Run, Splits, TrainingSettings, read_run
+from edgeleather.training.run import (
+    RUN_FILE,
+    WEIGHTS_FILE,
+    EpochLosses,
+    Run,
+    RunMismatchError,
+    Splits,
+    TrainingSettings,
+    read_run,
+)
 
 
 def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
@@ -44,9 +53,12 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     An interrupted training of the same settings and pictures goes on; a finished one is returned as it is.
 
     Raises:
-        EdgeLeatherError: bad pictures, `out` holds another run, a loss that is not finite, or the disk is full.
+        RunMismatchError: `out` holds another run, or a damaged one.
+        EdgeLeatherError: bad pictures, a loss that is not finite, or the disk is full.
     """
-    splits, training, validation = _split(index_dataset(dataset, needs="train"), settings)
+    index = index_dataset(dataset, needs="train")
+    index.require_fit(settings.input_mode)
+    splits, training, validation = _split(index, settings)
     if (out / RUN_FILE).exists():
         return _same_run(out, settings, splits)
     torch.manual_seed(settings.seed)
@@ -99,7 +111,6 @@ def _untrained(settings: TrainingSettings) -> Method:
 
 def _split(dataset: DatasetIndex, settings: TrainingSettings) -> tuple[Splits, ModelImages, ModelImages]:
     """Which pictures go where, and the model images of training and validation."""
-    require_groups(dataset)
     split = split_good(leave_out_copies(dataset.train_good), settings.seed)
     # Those of the threshold are prepared too: one that does not fit the input mode is told before hours of training.
     training, validation, threshold = (
@@ -207,9 +218,12 @@ def _optimizer(method: Method, settings: TrainingSettings) -> torch.optim.Optimi
 
 
 def _same_run(out: Path, settings: TrainingSettings, splits: Splits) -> Run:
-    run = read_run(out)
+    try:
+        run = read_run(out)
+    except EdgeLeatherError as error:
+        raise RunMismatchError(str(error)) from error
     if (run.settings, run.splits) != (settings, splits):
-        raise EdgeLeatherError(
+        raise RunMismatchError(
             f"{out} holds a finished run of other settings or pictures. Choose another --out, or delete that folder."
         )
     return run
@@ -218,7 +232,7 @@ def _same_run(out: Path, settings: TrainingSettings, splits: Splits) -> Run:
 def _open_run_folder(out: Path) -> None:
     strangers = [path.name for path in out.iterdir() if path.name != CHECKPOINT_FILE] if out.is_dir() else []
     if out.exists() and (not out.is_dir() or [name for name in strangers if not name.endswith(".partial")]):
-        raise EdgeLeatherError(
+        raise RunMismatchError(
             f"expected a new folder, an empty one or an interrupted run at {out}, got something else."
         )
     try:

@@ -32,9 +32,9 @@ def test_every_problem_is_found_at_once_and_named_by_file(dataset_folder, tmp_pa
     expected = {
         ("train/good/000.png", "expected a picture"),
         ("train/good/001.png", "the picture is truncated"),
-        ("train/good/002.png", "expected 8 bits a channel, got 16; convert it."),
-        ("ground_truth/cut/000_mask.png", "mask of another size"),
-        ("test/cut/001.png", "image without mask"),
+        ("train/good/002.png", "expected 8 bits a channel, got 16. Say which value is white with --white-level"),
+        ("test/cut/000.png", "expected a mask of 64 x 64 pixels, got 32 x 32"),
+        ("test/cut/001.png", "expected a mask ground_truth/cut/001_mask.png, found none."),
         ("ground_truth/line/000_mask.png", "mask without image"),
         ("test/empty", "empty class"),
         ("test/good/zzz.bmp", "the same picture stands in training"),

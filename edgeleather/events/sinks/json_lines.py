@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, is_one_line
 from edgeleather.events.line_file import LineFile
 from edgeleather.events.sinks.sink import DeliveryError
 from edgeleather.events.sinks.table import DEFAULT_TOPICS
@@ -24,7 +24,7 @@ class JsonLinesSettings:
     receives: tuple[Topic, ...] = DEFAULT_TOPICS
 
     def __post_init__(self) -> None:
-        if not self.path.strip() or not self.path.isprintable():
+        if not self.path.strip() or not is_one_line(self.path):
             raise ValueError(f"path: expected a file's name, got {self.path!r}")
 
     def open(self, credentials: Credentials, folder: Path, station: str) -> JsonLines:
