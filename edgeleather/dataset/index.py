@@ -56,7 +56,7 @@ class IndexedSample(Sample):
 
     digest: str = field(kw_only=True)
     size_hw: tuple[int, int] = field(kw_only=True)
-    bits: int = field(kw_only=True)
+    bits: int = field(default=8, kw_only=True)
     decoded: DecodedPictures = field(kw_only=True, repr=False, compare=False)
 
     def read(self) -> AnyArray:

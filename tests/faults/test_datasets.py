@@ -1,0 +1,193 @@
+"""What is wrong with pictures, masks and names is told before anything is trained, by file and in the same words everywhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import unicodedata
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from edgeleather.cli.main import main
+from edgeleather.dataset.checking import check_dataset
+from edgeleather.dataset.index import index_dataset
+from edgeleather.dataset.reading import read_dataset
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.preprocess import InputMode, prepare
+from edgeleather.records import decode
+
+MODE = InputMode("resize", (64, 64), 1.0)
+
+
+@pytest.fixture
+def leather(dataset_folder, tmp_path):
+    return shutil.copytree(dataset_folder, tmp_path / "leather")
+
+
+def spoil(leather):
+    """One fault of each kind; the names of the files that have one."""
+    (leather / "ground_truth/cut/000_mask.png").unlink()
+    cv2.imwrite(str(leather / "ground_truth/cut/001_mask.png"), np.full((32, 32), 255, np.uint8))
+    (leather / "ground_truth/glue/000_mask.png").write_bytes(b"no mask")
+    cv2.imwrite(str(leather / "ground_truth/glue/001_mask.png"), np.full((64, 64), 65535, np.uint16))
+    Image.new("RGB", (64, 64)).save(
+        leather / "test/good/000.tif", save_all=True, append_images=[Image.new("RGB", (64, 64))]
+    )
+    (leather / "test/good/000.png").unlink()
+    lost = bytearray(cv2.imencode(".jpg", cv2.imread(str(leather / "train/good/001.png")))[1].tobytes())
+    lost[len(lost) // 2 : len(lost) // 2 + 200] = bytes(200)
+    (leather / "train/good/001.jpg").write_bytes(lost)
+    (leather / "train/good/001.png").unlink()
+    (leather / "groups.csv").unlink()
+    return {
+        "test/cut/000.png": "expected a mask ground_truth/cut/000_mask.png, found none",
+        "test/cut/001.png": "expected a mask of 64 x 64 pixels, got 32 x 32",
+        "ground_truth/glue/000_mask.png": "expected a picture",
+        "test/glue/001.png": "expected a mask of 8 bits, got 16",
+        "test/good/000.tif": "expected one picture, got several pages or frames in one TIFF file",
+        "train/good/001.jpg": "the picture is damaged inside",
+    }
+
+
+def test_training_refuses_all_faults_at_once_in_the_words_of_the_check(leather):
+    faults = spoil(leather)
+    told = {problem.file: problem.message for problem in check_dataset(leather).problems}
+    with pytest.raises(EdgeLeatherError) as refused:
+        index_dataset(leather, needs="train")
+    for file, words in faults.items():
+        assert words in told[file]
+        assert told[file] in str(refused.value) and file in str(refused.value)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("command", ["train", "teach"])
+def test_nothing_is_trained_on_a_dataset_with_faults(leather, tmp_path, command, monkeypatch):
+    from edgeleather.training import training
+
+    def trained(*_):
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr(training, "_untrained", trained)
+    spoil(leather)
+    result = CliRunner().invoke(
+        main, [command, str(leather), "--method", "memory-bank", "--out", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 1 and "6 pictures or masks cannot be used" in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["leather"]
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".bmp"])
+def test_a_mask_may_have_any_suffix_of_a_picture(leather, suffix):
+    for path in (leather / "ground_truth").glob("*/*.png"):
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        path.unlink()
+        path.with_suffix(suffix).write_bytes(cv2.imencode(suffix.lower(), mask)[1].tobytes())
+    assert check_dataset(leather).problems == ()
+    index_dataset(leather, needs="train")
+
+
+def test_two_pictures_of_one_mask_are_a_problem(leather):
+    cv2.imwrite(str(leather / "test/cut/000.bmp"), np.full((64, 64, 3), 90, np.uint8))
+    (leather / "groups.csv").unlink()
+    (problem,) = check_dataset(leather).problems
+    assert (problem.file, problem.message) == (
+        "test/cut/000.png",
+        "it has the same mask as 000.bmp, since their names differ in the suffix alone.",
+    )
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_names_are_the_same_in_any_unicode_form(leather, form, separator):
+    """macOS writes an accent as a letter and a mark of its own; a spreadsheet on Windows does not."""
+    other = "NFD" if form == "NFC" else "NFC"
+    rows = (leather / "groups.csv").read_text().replace("cut/000", "cut/Größe").replace("good/000", "good/Größe")
+    (leather / "groups.csv").write_text(unicodedata.normalize(other, rows).replace("/", separator), encoding="utf-8")
+    name = unicodedata.normalize(form, "Größe")
+    for place in ("train/good", "test/good", "test/cut"):
+        (leather / place / "000.png").rename(leather / place / f"{name}.png")
+    (leather / "ground_truth/cut/000_mask.png").rename(
+        leather / "ground_truth/cut" / unicodedata.normalize(other, "Größe_mask.png")
+    )
+    assert check_dataset(leather).problems == ()
+    groups = {sample.name: sample.group for sample in index_dataset(leather, needs="train").samples}
+    assert groups[f"train/good/{name}.png"] == groups["train/good/001.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such names")
+def test_names_that_are_no_utf8_or_hold_line_breaks_are_read_and_told_on_one_line(leather):
+    rows = (leather / "groups.csv").read_bytes().replace(b"train/good/000.png", b"train/good/L\xe4der.png")
+    rows = rows.replace(b"train/good/001.png", b'"train/good/a\nb.png"')
+    (leather / "groups.csv").write_bytes(rows)
+    (leather / "train/good/000.png").rename(leather / "train/good" / os.fsdecode(b"L\xe4der.png"))
+    (leather / "train/good/001.png").rename(leather / "train/good/a\nb.png")
+    assert check_dataset(leather).problems == ()
+    index_dataset(leather, needs="train")
+    (leather / "train/good/a\nb.png").write_bytes(b"no picture")
+    result = CliRunner().invoke(main, ["dataset", "check", str(leather)])
+    assert result.exit_code == 1 and len(result.output.splitlines()) == 2
+    assert result.output.startswith("train/good/a\\nb.png: expected a picture")
+
+
+def test_files_that_are_no_pictures_by_their_names_are_said_to_be_passed_over(leather, caplog):
+    for name in ("a.heic", "b.cr2", "c.gif", "d.txt", ".hidden"):
+        (leather / "train/good" / name).write_bytes(b"x")
+    with caplog.at_level(logging.WARNING):
+        read_dataset(leather, needs="train")
+    assert "train/good: passed over 4 entries that are no pictures by their names (a.heic, b.cr2, c.gif, ...)" in (
+        caplog.text
+    )
+
+
+def write_16_bits(folder, white):
+    """The pictures of a dataset in 16 bits, `white` for 255."""
+    for path in folder.glob("t*/*/*.png"):
+        image = cv2.imread(str(path)).astype(np.float64)
+        cv2.imwrite(str(path), np.rint(image * white / 255).astype(np.uint16))
+
+
+def test_16_bits_need_a_white_level_and_all_are_told_at_once(leather):
+    write_16_bits(leather, 4095)
+    index = index_dataset(leather, needs="train")
+    with pytest.raises(
+        EdgeLeatherError, match=r"53 pictures or masks cannot be used\. .* and 50 more: expected 8 bits"
+    ):
+        index.require_fit(MODE)
+    index.require_fit(MODE.with_white_level(4095))
+    assert len(check_dataset(leather).problems) == 53
+    assert check_dataset(leather, white_level=4095).problems == ()
+
+
+def test_a_picture_of_16_bits_is_prepared_as_the_same_of_8(leather, dataset_folder):
+    write_16_bits(leather, 4095)
+    names = [path.relative_to(leather) for path in sorted(leather.glob("train/good/*"))[:5]]
+    for name in names:
+        eight, sixteen = (cv2.imread(str(root / name), cv2.IMREAD_UNCHANGED) for root in (dataset_folder, leather))
+        found = prepare(sixteen, MODE.with_white_level(4095)).images
+        assert np.array_equal(found, prepare(eight, MODE).images)
+
+
+def test_pictures_of_another_shape_are_told_at_the_start_and_all_of_them(leather):
+    for name in ("train/good/000.png", "test/cut/000.png"):
+        cv2.imwrite(str(leather / name), np.full((64, 96, 3), 90, np.uint8))
+    cv2.imwrite(str(leather / "ground_truth/cut/000_mask.png"), np.full((64, 96), 255, np.uint8))
+    index = index_dataset(leather, needs="train")
+    with pytest.raises(
+        EdgeLeatherError, match=r"2 pictures .*train/good/000\.png, test/cut/000\.png: expected frames of the"
+    ):
+        index.require_fit(MODE)
+    index.require_fit(InputMode("resize", (64, 64), None, "crop"))
+
+
+def test_an_input_mode_of_before_the_white_level_is_read_and_a_wrong_level_is_not():
+    old = {"kind": "resize", "image_size_hw": [64, 64], "pixel_scale": 1.0, "fit": "exact"}
+    assert decode(InputMode, old, "") == MODE
+    with pytest.raises(ValueError, match="white_level: expected 1 to 65535, got 0"):
+        decode(InputMode, old | {"white_level": 0}, "")
+    with pytest.raises(EdgeLeatherError, match="white_level: expected 1 to 65535, got 70000"):
+        MODE.with_white_level(70_000)

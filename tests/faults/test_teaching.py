@@ -1,0 +1,123 @@
+"""An interrupted teaching goes on, or begins anew; it never refuses with the name of a folder that nobody was told of."""
+
+from __future__ import annotations
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
+
+from edgeleather.calibration.calibrating import CalibrationSettings
+from edgeleather.calibration.guard import Budget
+from edgeleather.errors import EdgeLeatherError
+from edgeleather.export import teaching
+from edgeleather.export.teaching import teach
+from edgeleather.inspection.inspector import InspectorSettings
+from edgeleather.inspection.opening import open_inspector
+from edgeleather.training.choices import TrainingChoices
+from tests.faults.test_datasets import write_16_bits
+
+FAST = CalibrationSettings(precision="fp16", budget=Budget())
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def unreported(dataset_folder, tmp_path_factory):
+    """A folder with a bundle whose teaching was interrupted in its export, its calibration and at last in its report."""
+    out = tmp_path_factory.mktemp("taught") / "bundle"
+    trained = []
+    for stage in ("export_run", "calibrate_bundle", None):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            if stage:
+                patch.setattr(teaching, stage, interrupted)
+            teach(dataset_folder, out, calibration=FAST, then=interrupted)
+        assert names(out.parent) == ([".bundle.run"] if stage else [".bundle.run", "bundle"]), (
+            "half a bundle is to be seen"
+        )
+        trained.append((out.parent / ".bundle.run" / "run.json").read_bytes())
+    assert len(set(trained)) == 1, "it has trained again"
+    return out
+
+
+@pytest.fixture
+def again(unreported, tmp_path):
+    """The same in a folder of its own."""
+    return shutil.copytree(unreported.parent, tmp_path / "again") / "bundle"
+
+
+def test_the_same_command_goes_on_with_the_report_of_a_finished_bundle(again, dataset_folder):
+    manifest = (again / "manifest.json").read_bytes()
+    told = []
+    lesson = teach(dataset_folder, again, calibration=FAST, then=told.append)
+    assert told == [lesson] and lesson.bundle.folder == again and lesson.calibrated is None and lesson.refused is None
+    assert (again / "manifest.json").read_bytes() == manifest
+    assert names(again.parent) == ["bundle"]
+    with pytest.raises(EdgeLeatherError, match="is a bundle already"):
+        teach(dataset_folder, again, calibration=FAST)
+
+
+@pytest.mark.parametrize(
+    ("choices", "rate"), [(TrainingChoices(seed=1), 0.01), (TrainingChoices(), 0.05)], ids=["seed", "rate"]
+)
+def test_other_choices_do_not_touch_a_finished_bundle(again, dataset_folder, choices, rate):
+    manifest = (again / "manifest.json").read_bytes()
+    with pytest.raises(EdgeLeatherError, match=f"{again} is a bundle already"):
+        teach(dataset_folder, again, choices, false_alarm_rate=rate, calibration=FAST)
+    assert (again / "manifest.json").read_bytes() == manifest
+
+
+@pytest.mark.parametrize("left", ["other choices", "damage", "a stranger"])
+def test_what_cannot_be_gone_on_with_is_begun_anew(again, dataset_folder, left):
+    shutil.rmtree(again)
+    place = again.parent / ".bundle.run"
+    if left == "damage":
+        (place / "run.json").write_bytes(b"half a r")
+    elif left == "a stranger":
+        (place / "run.json").unlink()
+    seed = 1 if left == "other choices" else 0
+    lesson = teach(dataset_folder, again, TrainingChoices(seed=seed), calibration=FAST)
+    assert lesson.run.settings.seed == seed and names(again.parent) == ["bundle"]
+
+
+def test_pictures_that_cannot_be_used_leave_nothing_behind(dataset_folder, tmp_path):
+    leather = shutil.copytree(dataset_folder, tmp_path / "leather")
+    (leather / "ground_truth/cut/000_mask.png").unlink()
+    with pytest.raises(EdgeLeatherError, match=r"test/cut/000\.png: expected a mask"):
+        teach(leather, tmp_path / "bundle")
+    assert names(tmp_path) == ["leather"]
+
+
+def test_two_at_work_on_one_bundle_do_not_mix(dataset_folder, tmp_path):
+    place = tmp_path / ".bundle.run"
+    with teaching._held(place, tmp_path / "bundle"):
+        with pytest.raises(EdgeLeatherError, match=f"another process is at work on {tmp_path / 'bundle'}"):
+            teach(dataset_folder, tmp_path / "bundle")
+        assert place.is_dir()
+
+
+def test_a_bundle_of_16_bit_pictures_needs_no_option_at_inspection(dataset_folder, tmp_path):
+    leather = shutil.copytree(dataset_folder, tmp_path / "leather")
+    write_16_bits(leather, 4095)
+    with pytest.raises(EdgeLeatherError, match="Say which value is white with --white-level"):
+        teach(leather, tmp_path / "bundle")
+    lesson = teach(leather, tmp_path / "bundle", TrainingChoices(white_level=4095), calibration=FAST)
+    assert lesson.run.settings.input_mode.white_level == lesson.bundle.manifest.input_mode.white_level == 4095
+    sixteen, eight = (
+        cv2.imread(str(root / "test/cut/000.png"), cv2.IMREAD_UNCHANGED) for root in (leather, dataset_folder)
+    )
+    assert sixteen.dtype == np.uint16
+    with open_inspector(tmp_path / "bundle") as inspector:
+        found = inspector.inspect(sixteen)
+        assert found.error is None and found.score == inspector.inspect(eight).score
+    with open_inspector(tmp_path / "bundle", InspectorSettings(white_level=65_535)) as inspector:
+        assert inspector.inspect(sixteen).score != found.score
