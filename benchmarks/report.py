@@ -56,7 +56,7 @@ def benchmark_bundles(
         raise EdgeLeatherError(
             "expected bundles of different names, got two of the same; the report tells them apart by it."
         )
-    require_folder(out)
+    require_report_folder(out, data if isinstance(data, Path) else data.root)
     index = index_dataset(data, needs="test")
     for bundle in opened:
         index.require_fit(bundle.manifest.input_mode)
@@ -83,6 +83,20 @@ def benchmark_bundles(
     }
     _write(out, report, measured)
     return report
+
+
+def require_report_folder(out: Path, data: Path) -> None:
+    """Make the report's folder, before hours of work and not after; its picture must not come among the dataset's.
+
+    Raises:
+        EdgeLeatherError: it cannot be made, or holds pictures of the dataset.
+    """
+    place, root = out.resolve(), data.resolve()
+    if place == root or any(place.is_relative_to(root / part) for part in ("train", "test", "ground_truth")):
+        raise EdgeLeatherError(
+            f"expected a folder for the report that holds none of the dataset's pictures, got {out}. Choose another place."
+        )
+    require_folder(out)
 
 
 def _missing(bundles: Sequence[Bundle], peak: float | None) -> list[str]:

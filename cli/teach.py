@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +56,12 @@ def teach(
     Without a test set there is no benchmark, and the bundle says nothing about hits.
     """
     require_train_extra()
+    from edgeleather.benchmarks.report import require_report_folder
     from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE
     from edgeleather.export.teaching import teach as teach_bundle
 
     rate = false_alarm_rate or DEFAULT_FALSE_ALARM_RATE
     report = report or out.with_name(f"{out.name}-report")
-    if os.path.lexists(report) and not report.is_dir():
-        raise EdgeLeatherError(f"expected a folder for the report at {report}, found a file. Choose another --report.")
     if report.is_relative_to(out):
         raise EdgeLeatherError(f"a bundle holds its own files only: expected a --report outside {out}, got {report}.")
 
@@ -72,7 +71,13 @@ def teach(
         if as_json:
             print_json(result)
 
-    teach_bundle(dataset, out, training, false_alarm_rate=rate, overwrite=force, then=tell)
+    if (dataset / "test").is_dir():
+        require_report_folder(report, dataset)
+    try:
+        teach_bundle(dataset, out, training, false_alarm_rate=rate, overwrite=force, then=tell)
+    finally:
+        with contextlib.suppress(OSError):
+            report.rmdir()  # where nothing came of it
 
 
 def print_lesson(lesson: Lesson, quiet: bool) -> None:

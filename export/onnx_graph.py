@@ -19,10 +19,10 @@ from edgeleather.backbones.backbone import Backbone
 from edgeleather.calibration.quantised_layers import NETWORKS_KEY
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.appearance import LEAST_CONTRAST, contrast_of
 from edgeleather.methods.method import Method
 
 MAP_TOLERANCE = 1e-4  # of the map's range, torch against ONNX Runtime
-_LEAST_CONTRAST = 1.0  # standard deviation of a picture's values, of 255; leather in a sharp picture has 5 and more
 BATCH_TOLERANCE = 1e-5  # of the score, alone against in a batch
 
 
@@ -87,8 +87,8 @@ def _strip(model: onnx.ModelProto) -> None:
 
 def _likely_cause(images: UInt8Array) -> str:
     """Why maps differ by more than a share of their range: pictures without structure give maps with hardly any range."""
-    contrast = float(np.median(images.std(axis=(1, 2)).mean(axis=1)))
-    if contrast < _LEAST_CONTRAST:
+    contrast = contrast_of(images)
+    if contrast < LEAST_CONTRAST:
         return (
             f"The good pictures are flat: their values vary by {contrast:.2g} of 255, so that the maps hold little but rounding. "
             "They are overexposed or underexposed, or show no leather: take others."

@@ -19,10 +19,16 @@ APPEARANCE = (
     "sharpness, the mean difference 1 px / 4 px apart",
     "sharpness, the mean difference 4 px / 16 px apart",
 )
+LEAST_CONTRAST = 1.0  # see `contrast_of`; leather in a sharp picture has 5 and more
 ANSWER = ("score", "the map's 5 % quantile", "the map's median", "the map's 95 % quantile")
 _ROWS = 32  # of the picture, at its full width: sharpness is lost where columns are left out
 _MAP_PIXELS = 32  # a side of the thinned map
 _LEAST_LEVELS = 0.25  # what is added before a logarithm, so that a picture of one colour has one
+
+
+def contrast_of(images_rgb: UInt8Array) -> float:
+    """The median over pictures uint8 [n, h, w, 3] of the standard deviation of a picture's values, of 255."""
+    return float(np.median(images_rgb.std(axis=(1, 2)).mean(axis=1)))
 
 
 def appearance_of(images_rgb: UInt8Array) -> list[float]:

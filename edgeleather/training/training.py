@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import platform
 import time
@@ -19,6 +20,7 @@ from edgeleather.dataset.reading import Dataset
 from edgeleather.dataset.splitting import leave_out_copies, split_good, split_test
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
+from edgeleather.imaging.appearance import LEAST_CONTRAST, contrast_of
 from edgeleather.methods.method import Method, build_method, method_class
 from edgeleather.methods.settings import chosen
 from edgeleather.progress import track
@@ -46,6 +48,9 @@ from edgeleather.training.run import (
     read_run,
 )
 
+_LOOKED_AT = 32  # model images that tell whether the pictures are flat
+_log = logging.getLogger(__name__)
+
 
 def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     """Train a method on a dataset's good pictures and leave a run in `out`.
@@ -59,6 +64,7 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     index = index_dataset(dataset, needs="train")
     index.require_fit(settings.input_mode)
     splits, training, validation = _split(index, settings)
+    _warn_of_flat_pictures(training, settings)
     if (out / RUN_FILE).exists():
         return _same_run(out, settings, splits)
     torch.manual_seed(settings.seed)
@@ -124,6 +130,20 @@ def _split(dataset: DatasetIndex, settings: TrainingSettings) -> tuple[Splits, M
     t2_t3 = records_of(split_test(dataset.test, settings.seed))
     splits = Splits(split.by, training.records, validation.records, threshold.records, t2_t3)
     return splits, training, validation
+
+
+def _warn_of_flat_pictures(training: ModelImages, settings: TrainingSettings) -> None:
+    """Say before hours of training that little can come of it; black or over-exposed leather may yet be what is wanted."""
+    contrast = contrast_of(next(training.batches(_LOOKED_AT)))
+    if contrast < LEAST_CONTRAST:
+        level = settings.input_mode.white_level
+        cause = "overexposed or underexposed, or show no leather"
+        _log.warning(
+            "the good pictures are flat: their values vary by %.2g of 255. They are %s. An export may refuse what is trained on "
+            "them.",
+            contrast,
+            cause if level is None else f"{cause}, or --white-level {level} is not the camera's white",
+        )
 
 
 def _fit(

@@ -191,3 +191,21 @@ def test_an_input_mode_of_before_the_white_level_is_read_and_a_wrong_level_is_no
         decode(InputMode, old | {"white_level": 0}, "")
     with pytest.raises(EdgeLeatherError, match="white_level: expected 1 to 65535, got 70000"):
         MODE.with_white_level(70_000)
+
+
+@pytest.mark.train
+def test_a_report_does_not_come_among_the_pictures(leather, tmp_path):
+    for place in (leather, leather / "train/good", leather / "test/new"):
+        arguments = [
+            "teach",
+            str(leather),
+            "--method",
+            "memory-bank",
+            "--out",
+            str(tmp_path / "bundle"),
+            "--report",
+            str(place),
+        ]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 1 and "that holds none of the dataset's pictures" in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["leather"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 
 import cv2
@@ -17,6 +18,7 @@ from edgeleather.export import teaching
 from edgeleather.export.teaching import teach
 from edgeleather.inspection.inspector import InspectorSettings
 from edgeleather.inspection.opening import open_inspector
+from edgeleather.training import training
 from edgeleather.training.choices import TrainingChoices
 from tests.faults.test_datasets import write_16_bits
 
@@ -121,3 +123,14 @@ def test_a_bundle_of_16_bit_pictures_needs_no_option_at_inspection(dataset_folde
         assert found.error is None and found.score == inspector.inspect(eight).score
     with open_inspector(tmp_path / "bundle", InspectorSettings(white_level=65_535)) as inspector:
         assert inspector.inspect(sixteen).score != found.score
+
+
+def test_flat_pictures_are_told_before_the_training(dataset_folder, tmp_path, caplog, monkeypatch):
+    leather = shutil.copytree(dataset_folder, tmp_path / "leather")
+    write_16_bits(leather, 255)  # a white level of 65535 makes them nearly black
+    monkeypatch.setattr(training, "_untrained", interrupted)
+    choices = TrainingChoices(white_level=65_535)
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        teach(leather, tmp_path / "bundle", choices)
+    assert "the good pictures are flat: their values vary by 0" in caplog.text
+    assert "or --white-level 65535 is not the camera's white" in caplog.text
