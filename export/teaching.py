@@ -162,10 +162,12 @@ def _held(place: Path, out: Path) -> Iterator[None]:
                 raise EdgeLeatherError(
                     f"another process is at work on {out}. Wait until it is done, or choose another --out."
                 ) from error
-        yield
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                place.rmdir()  # where nothing came of it yet
     finally:
-        with contextlib.suppress(OSError):
-            place.rmdir()  # where nothing came of it yet
         if descriptor is not None:
             os.close(descriptor)
 

@@ -18,8 +18,11 @@ from edgeleather.dataset.checking import check_dataset
 from edgeleather.dataset.index import index_dataset
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.events.journal import StoreSettings
+from edgeleather.events.sinks.json_lines import JsonLinesSettings
 from edgeleather.imaging.preprocess import InputMode, prepare
 from edgeleather.records import decode
+from edgeleather.station.settings import SourceSettings
 
 MODE = InputMode("resize", (64, 64), 1.0)
 
@@ -209,3 +212,10 @@ def test_a_report_does_not_come_among_the_pictures(leather, tmp_path):
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 1 and "that holds none of the dataset's pictures" in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["leather"]
+
+
+@pytest.mark.parametrize("name", ["検査\u3000記録", "a\u00a0b", os.fsdecode(b"L\xe4der")])
+def test_a_folder_name_may_hold_blanks_of_other_scripts(name):
+    assert StoreSettings(name).folder == JsonLinesSettings(path=name).path == SourceSettings(name).address == name
+    with pytest.raises(ValueError, match="expected a folder's name"):
+        StoreSettings(f"{name}\n")

@@ -78,17 +78,24 @@ def test_other_choices_do_not_touch_a_finished_bundle(again, dataset_folder, cho
     assert (again / "manifest.json").read_bytes() == manifest
 
 
-@pytest.mark.parametrize("left", ["other choices", "damage", "a stranger"])
-def test_what_cannot_be_gone_on_with_is_begun_anew(again, dataset_folder, left):
+def test_an_interrupted_teaching_of_other_choices_is_begun_anew(again, dataset_folder):
+    shutil.rmtree(again)
+    lesson = teach(dataset_folder, again, TrainingChoices(seed=1), calibration=FAST)
+    assert lesson.run.settings.seed == 1 and names(again.parent) == ["bundle"]
+
+
+@pytest.mark.parametrize(
+    ("left", "content"), [("run.json", b"half a r"), ("checkpoint.safetensors", b"half"), ("of somebody", b"")]
+)
+def test_a_hidden_folder_that_is_damaged_does_not_stand_in_the_way(again, dataset_folder, left, content):
     shutil.rmtree(again)
     place = again.parent / ".bundle.run"
-    if left == "damage":
-        (place / "run.json").write_bytes(b"half a r")
-    elif left == "a stranger":
-        (place / "run.json").unlink()
-    seed = 1 if left == "other choices" else 0
-    lesson = teach(dataset_folder, again, TrainingChoices(seed=seed), calibration=FAST)
-    assert lesson.run.settings.seed == seed and names(again.parent) == ["bundle"]
+    (place / "run.json").unlink()
+    (place / left).write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(teaching, "export_run", interrupted)
+        teach(dataset_folder, again)
+    assert names(place) == ["run.json", "weights.safetensors"]
 
 
 def test_pictures_that_cannot_be_used_leave_nothing_behind(dataset_folder, tmp_path):
