@@ -38,6 +38,12 @@ COMMANDS = {
 _INTERRUPTED = "interrupted. Nothing half-written is left; the same command goes on with a training or starts again."
 
 
+_OUT_OF_MEMORY = (
+    "there is not enough memory for this. Nothing half-written is left. Use smaller or fewer pictures, a smaller --image-size, "
+    "or a machine with more memory."
+)
+
+
 class CommandTable(click.Group):
     """Imports a command's module when it is asked for, and shows an EdgeLeatherError as one message, exit code 1."""
 
@@ -67,6 +73,10 @@ class CommandTable(click.Group):
             place = f"{printable(str(error.filename))}: " if error.filename else ""
             message = f"{place}{error.strerror or error}. Check that path, its permissions and the disk."
             raise click.ClickException(message) from error
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise click.ClickException(_OUT_OF_MEMORY) from error
         except KeyboardInterrupt as interrupt:
             raise click.ClickException(_INTERRUPTED) from interrupt
 
@@ -87,6 +97,12 @@ def _ending_on_sigterm() -> Iterator[None]:
 def _end(number: int, frame: object) -> None:
     click.echo(f"Error: {_INTERRUPTED}", err=True)
     raise SystemExit(128 + number)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """OpenCV and torch have no class of their own for it."""
+    words = ("Insufficient memory", "can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+    return isinstance(error, MemoryError) or any(part in str(error) for part in words)
 
 
 @click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

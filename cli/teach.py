@@ -61,7 +61,7 @@ def teach(
     from edgeleather.export.teaching import teach as teach_bundle
 
     rate = false_alarm_rate or DEFAULT_FALSE_ALARM_RATE
-    report = report or out.with_name(f"{out.name}-report")
+    report = report or out.parent / f"{out.name}-report"
     if report.is_relative_to(out):
         raise EdgeLeatherError(f"a bundle holds its own files only: expected a --report outside {out}, got {report}.")
 

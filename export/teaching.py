@@ -70,7 +70,7 @@ def teach(
     """
     dataset = Path(dataset) if isinstance(dataset, str) else dataset
     out, choices = Path(os.path.abspath(out)), choices or TrainingChoices()  # noqa: PTH100 - `.` has a name and a parent then
-    place = out.with_name(f".{out.name}.run")
+    place = out.parent / f".{out.name}.run"
     if overwrite or _finished(out, place, false_alarm_rate) is None:
         check_bundle_target(out, overwrite)
     preset_and_own(choices)  # before the pictures are read, which may take minutes

@@ -54,7 +54,7 @@ def check_dataset(root: Path, white_level: int | None = None) -> Report:
 def _depth_problems(index: DatasetIndex, white_level: int | None) -> Iterator[Problem]:
     for sample in index.samples:
         try:
-            check_depth(sample.bits, white_level)
+            check_depth(sample.pixel_type, white_level)
         except EdgeLeatherError as error:
             yield Problem(sample.name, str(error))
 

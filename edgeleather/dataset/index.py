@@ -52,11 +52,11 @@ class DecodedPictures:
 
 @dataclass(frozen=True)
 class IndexedSample(Sample):
-    """A picture whose pixels are known by their digest, size [height, width] and bits per channel."""
+    """A picture whose pixels are known by their digest, size [height, width] and type."""
 
     digest: str = field(kw_only=True)
     size_hw: tuple[int, int] = field(kw_only=True)
-    bits: int = field(default=8, kw_only=True)
+    pixel_type: str = field(default="uint8", kw_only=True)
     decoded: DecodedPictures = field(kw_only=True, repr=False, compare=False)
 
     def read(self) -> AnyArray:
@@ -77,7 +77,7 @@ class IndexedSample(Sample):
     def misfit(self, mode: InputMode) -> Problem | None:
         """Why an input mode does not take this picture; None where it does."""
         try:
-            check_frame(self.size_hw, self.bits, mode)
+            check_frame(self.size_hw, self.pixel_type, mode)
         except EdgeLeatherError as error:
             return Problem(self.name, str(error))
         return None
@@ -191,8 +191,9 @@ def read_index(path: Path) -> DatasetIndex:
 
 
 def _indexed(sample: Sample, image: AnyArray, decoded: DecodedPictures) -> IndexedSample:
-    size_hw, bits = (image.shape[0], image.shape[1]), 8 * image.dtype.itemsize
-    return IndexedSample(**vars(sample), digest=image_digest(image), size_hw=size_hw, bits=bits, decoded=decoded)
+    size_hw = (image.shape[0], image.shape[1])
+    known = {"digest": image_digest(image), "size_hw": size_hw, "pixel_type": image.dtype.name}
+    return IndexedSample(**vars(sample), **known, decoded=decoded)
 
 
 def _mask_problem(sample: Sample, message: str) -> Problem:

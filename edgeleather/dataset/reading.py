@@ -95,6 +95,8 @@ def read_dataset(root: Path, *, needs: str) -> Dataset:
         raise EdgeLeatherError(f"expected a dataset folder at {root}, found {found}. Its layout is {LAYOUT}.")
     groups = read_groups(root)
     if (root / "train").is_dir() or (root / "test").is_dir():
+        for folder in (root, root / "train", root / "test"):
+            _warn_of_strays(folder)
         train = tuple(_samples(root, root / "train" / "good", "good", groups))
         test = tuple(
             sample
@@ -198,9 +200,14 @@ def _samples(root: Path, folder: Path, defect_class: str, groups: dict[str, str]
         yield Sample(path, name, defect_class, groups.get(listed_name(name), name), mask)
     if passed_over:
         names = ", ".join(passed_over[:3]) + (", ..." if len(passed_over) > 3 else "")
-        _log.warning(
-            "%s: passed over %d entries that are no pictures by their names (%s)", folder, len(passed_over), names
-        )
+        _log.warning("%s: passed over %d entries that are no picture files (%s)", folder, len(passed_over), names)
+
+
+def _warn_of_strays(folder: Path) -> None:
+    """Say that pictures lie where the layout has none."""
+    strays = [path.name for path in sorted(folder.iterdir()) if is_image(path)] if folder.is_dir() else []
+    if strays:
+        _log.warning("%s: passed over %d pictures (%s first); the layout is %s", folder, len(strays), strays[0], LAYOUT)
 
 
 def _masks(folder: Path) -> Mapping[str, Path]:

@@ -49,7 +49,11 @@ def read_image(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> AnyArray:
         raise EdgeLeatherError(f"{path}: the picture is damaged inside ({reason}). Copy or record it again.")
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise EdgeLeatherError(
+                f"{path}: there is not enough memory to decode {header.width} x {header.height} pixels. Use smaller pictures."
+            ) from error
         image = None
     if image is None:
         raise EdgeLeatherError(f"{path}: {_NO_PICTURE}")

@@ -82,29 +82,31 @@ def prepare(image: AnyArray, mode: InputMode) -> Prepared:
     return Prepared(resized[None], ((0, 0),), mode.image_size_hw, box)
 
 
-def check_frame(size_hw: tuple[int, int], bits: int, mode: InputMode) -> None:
-    """Whether `prepare` takes frames of this size [height, width] and bits per channel, asked without their pixels.
+def check_frame(size_hw: tuple[int, int], pixel_type: str, mode: InputMode) -> None:
+    """Whether `prepare` takes frames of this size [height, width] and type of pixels, asked without their pixels.
 
     Raises:
-        EdgeLeatherError: another depth or aspect ratio, or smaller than one tile.
+        EdgeLeatherError: another type or aspect ratio, or smaller than one tile.
     """
-    check_depth(bits, mode.white_level)
+    check_depth(pixel_type, mode.white_level)
     if mode.kind == "tiles":
         _scaled_size(size_hw, mode)
     else:
         _fitting_box(size_hw, mode.image_size_hw, mode.fit)
 
 
-def check_depth(bits: int, white_level: int | None) -> None:
-    """Whether frames of so many bits per channel are taken.
+def check_depth(pixel_type: str, white_level: int | None) -> None:
+    """Whether frames of this type of pixels ("uint8") are taken.
 
     Raises:
-        EdgeLeatherError: 16 without a white level, or another depth than 8 and 16.
+        EdgeLeatherError: "uint16" without a white level, or another type than the two.
     """
-    if bits == 16:
+    if pixel_type == "uint16":
         _white_value(white_level)
-    elif bits != 8:
-        raise EdgeLeatherError(f"expected 8 or 16 bits a channel, got {bits}. Convert the picture to 8 bits.")
+    elif pixel_type != "uint8":
+        raise EdgeLeatherError(
+            f"expected 8 or 16 bits a channel without a sign, got pixels of {pixel_type}. Convert the picture to 8 bits."
+        )
 
 
 def to_rgb8(image: AnyArray, white_level: int | None = None) -> UInt8Array:

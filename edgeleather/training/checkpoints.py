@@ -14,9 +14,8 @@ from torch import Tensor
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.methods.method import Method
-from edgeleather.training.run import EpochLosses, RunMismatchError, Splits, TrainingSettings
+from edgeleather.training.run import CHECKPOINT_FILE, EpochLosses, RunMismatchError, Splits, TrainingSettings
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 _VERSION = "2"  # of what stands in a checkpoint
 
 

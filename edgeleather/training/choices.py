@@ -14,7 +14,7 @@ from edgeleather.imaging.preprocess import Fit, InputMode
 from edgeleather.machine import is_installed
 from edgeleather.methods.settings import MethodSettings, Scalar, chosen
 from edgeleather.progress import Progress
-from edgeleather.training.run import Run, TrainingSettings
+from edgeleather.training.run import Run, TrainingSettings, check_run_folder
 
 if TYPE_CHECKING:
     from edgeleather.methods.method import Method, Preset
@@ -70,6 +70,7 @@ def train_chosen(dataset: Path | Dataset, choices: TrainingChoices, out: Path) -
     """
     require_train_extra()
     preset, own = preset_and_own(choices)
+    check_run_folder(out)
     index = index_dataset(dataset, needs="train")
     from edgeleather.training.training import train
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from edgeleather.records import read_record
 
 RUN_FILE = "run.json"
 WEIGHTS_FILE = "weights.safetensors"
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 class RunMismatchError(EdgeLeatherError):
@@ -111,6 +113,21 @@ def read_run(folder: Path) -> Run:
     if not (folder / WEIGHTS_FILE).is_file():
         raise EdgeLeatherError(f"{folder}: expected {WEIGHTS_FILE} beside {RUN_FILE}, found none. Train again.")
     return run
+
+
+def check_run_folder(out: Path) -> None:
+    """Whether a training may leave its run here; asked before pictures are read, and again after.
+
+    Raises:
+        RunMismatchError: something is there that is neither a run nor an interrupted one.
+    """
+    if not os.path.lexists(out) or (out / RUN_FILE).exists():
+        return
+    names = [path.name for path in out.iterdir()] if out.is_dir() else [out.name]
+    if not out.is_dir() or any(name != CHECKPOINT_FILE and not name.endswith(".partial") for name in names):
+        raise RunMismatchError(
+            f"expected a new folder, an empty one or an interrupted run at {out}, got something else. Choose another --out."
+        )
 
 
 def from_schema_3(data: dict[str, Any]) -> dict[str, Any]:

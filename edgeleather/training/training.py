@@ -26,7 +26,6 @@ from edgeleather.methods.settings import chosen
 from edgeleather.progress import track
 from edgeleather.records import to_json
 from edgeleather.training.checkpoints import (
-    CHECKPOINT_FILE,
     TrainingState,
     checkpoint,
     fingerprint_of,
@@ -38,6 +37,7 @@ from edgeleather.training.examples import Examples
 from edgeleather.training.left_out import scores_left_out
 from edgeleather.training.loading import ModelImages, records_of
 from edgeleather.training.run import (
+    CHECKPOINT_FILE,
     RUN_FILE,
     WEIGHTS_FILE,
     EpochLosses,
@@ -45,6 +45,7 @@ from edgeleather.training.run import (
     RunMismatchError,
     Splits,
     TrainingSettings,
+    check_run_folder,
     read_run,
 )
 
@@ -250,11 +251,7 @@ def _same_run(out: Path, settings: TrainingSettings, splits: Splits) -> Run:
 
 
 def _open_run_folder(out: Path) -> None:
-    strangers = [path.name for path in out.iterdir() if path.name != CHECKPOINT_FILE] if out.is_dir() else []
-    if out.exists() and (not out.is_dir() or [name for name in strangers if not name.endswith(".partial")]):
-        raise RunMismatchError(
-            f"expected a new folder, an empty one or an interrupted run at {out}, got something else."
-        )
+    check_run_folder(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -142,9 +142,29 @@ def test_files_that_are_no_pictures_by_their_names_are_said_to_be_passed_over(le
         (leather / "train/good" / name).write_bytes(b"x")
     with caplog.at_level(logging.WARNING):
         read_dataset(leather, needs="train")
-    assert "train/good: passed over 4 entries that are no pictures by their names (a.heic, b.cr2, c.gif, ...)" in (
-        caplog.text
-    )
+    assert "train/good: passed over 4 entries that are no picture files (a.heic, b.cr2, c.gif, ...)" in (caplog.text)
+
+
+def test_pictures_beside_the_folders_of_the_layout_are_said_to_be_passed_over(leather, caplog):
+    for place in ("a.png", "train/b.png", "test/c.png"):
+        shutil.copy(leather / "train/good/000.png", leather / place)
+    with caplog.at_level(logging.WARNING):
+        read_dataset(leather, needs="train")
+    for place in (
+        "leather: passed over 1 pictures (a.png",
+        "train: passed over 1 pictures (b.png",
+        "test: passed over 1",
+    ):
+        assert place in caplog.text
+
+
+def test_pixels_that_no_white_level_helps_are_told_as_such(leather):
+    cv2.imwrite(str(leather / "train/good/000.tif"), np.full((64, 64, 3), 90, np.int16))
+    cv2.imwrite(str(leather / "test/good/000.tif"), np.full((64, 64, 3), 90, np.float32))
+    (leather / "groups.csv").unlink()
+    told = {problem.file: problem.message for problem in check_dataset(leather, white_level=4095).problems}
+    assert "got pixels of int16" in told["train/good/000.tif"]
+    assert "got pixels of float32" in told["test/good/000.tif"]
 
 
 def write_16_bits(folder, white):
