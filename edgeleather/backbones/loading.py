@@ -72,6 +72,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to run what is in the file
+            reason = "it is no file of torch, or holds more than tensors. Save the state dict alone, or give a .safetensors file."
         raise EdgeLeatherError(
             f"--weights {path}: expected a state dict, got a file that does not load: {reason}"
         ) from error
