@@ -134,7 +134,7 @@ def _white_value(white_level: int | None) -> int:
     if white_level is None:
         raise EdgeLeatherError(
             "expected 8 bits a channel, got 16. Say which value is white with --white-level (4095 for a 12-bit "
-            "camera, 65535 for full range), or convert the picture to 8 bits."
+            "camera, 65535 for full range; in a station file: white_level under [input]), or convert the picture to 8 bits."
         )
     return white_level
 

@@ -239,3 +239,8 @@ def test_a_folder_name_may_hold_blanks_of_other_scripts(name):
     assert StoreSettings(name).folder == JsonLinesSettings(path=name).path == SourceSettings(name).address == name
     with pytest.raises(ValueError, match="expected a folder's name"):
         StoreSettings(f"{name}\n")
+
+
+@pytest.mark.parametrize("command", ["dataset check", "train", "teach", "export", "calibrate", "benchmark", "inspect"])
+def test_whatever_reads_pictures_takes_a_white_level(command):
+    assert "--white-level" in CliRunner().invoke(main, [*command.split(), "--help"]).output

@@ -11,10 +11,14 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.calibration.calibrating import CalibrationSettings
+from edgeleather.benchmarks.report import benchmark_bundles
+from edgeleather.benchmarks.worker import WORKERS
+from edgeleather.calibration.calibrating import CalibrationSettings, calibrate_bundle
 from edgeleather.calibration.guard import Budget
+from edgeleather.dataset.index import index_dataset, write_index
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export import teaching
+from edgeleather.export.bundling import export_run
 from edgeleather.export.teaching import teach
 from edgeleather.inspection.inspector import InspectorSettings
 from edgeleather.inspection.opening import open_inspector
@@ -130,6 +134,29 @@ def test_a_bundle_of_16_bit_pictures_needs_no_option_at_inspection(dataset_folde
         assert found.error is None and found.score == inspector.inspect(eight).score
     with open_inspector(tmp_path / "bundle", InspectorSettings(white_level=65_535)) as inspector:
         assert inspector.inspect(sixteen).score != found.score
+    with pytest.raises(
+        EdgeLeatherError, match="expected the white level 4095, with which the bundle's thresholds were found"
+    ):
+        calibrate_bundle(tmp_path / "bundle", leather, CalibrationSettings(white_level=65_535))
+
+
+def test_a_bundle_that_was_taught_with_8_bits_may_be_exported_and_measured_with_16(
+    bundle, run_folder, dataset_folder, tmp_path
+):
+    leather = shutil.copytree(dataset_folder, tmp_path / "leather")
+    write_16_bits(leather, 4095)
+    with pytest.raises(EdgeLeatherError, match=r"29 pictures .* Say which value is white with --white-level"):
+        benchmark_bundles([bundle.folder], leather, tmp_path / "report")
+    (tmp_path / "index").write_bytes(write_index(index_dataset(leather, needs="test")))
+    (tmp_path / "eight").write_bytes(write_index(index_dataset(dataset_folder, needs="test")))
+    places = (str(bundle.folder), "onnxruntime", "fp32", 1)
+    sixteen, eight = (
+        WORKERS["engine"](places[0], str(tmp_path / name), *places[1:], level).evaluate()
+        for name, level in (("index", 4095), ("eight", None))
+    )
+    assert sixteen["image_auroc"] == eight["image_auroc"]
+    exported = export_run(run_folder, tmp_path / "bundle", dataset_folder, white_level=4095)
+    assert exported.manifest.input_mode.white_level == 4095
 
 
 def test_flat_pictures_are_told_before_the_training(dataset_folder, tmp_path, caplog, monkeypatch):
