@@ -192,8 +192,8 @@ def read_index(path: Path) -> DatasetIndex:
 
 def _indexed(sample: Sample, image: AnyArray, decoded: DecodedPictures) -> IndexedSample:
     size_hw = (image.shape[0], image.shape[1])
-    known = {"digest": image_digest(image), "size_hw": size_hw, "pixel_type": image.dtype.name}
-    return IndexedSample(**vars(sample), **known, decoded=decoded)
+    digest, pixel_type = image_digest(image), image.dtype.name
+    return IndexedSample(**vars(sample), digest=digest, size_hw=size_hw, pixel_type=pixel_type, decoded=decoded)
 
 
 def _mask_problem(sample: Sample, message: str) -> Problem:

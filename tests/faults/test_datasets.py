@@ -236,7 +236,9 @@ def test_a_report_does_not_come_among_the_pictures(leather, tmp_path):
 
 @pytest.mark.parametrize("name", ["検査\u3000記録", "a\u00a0b", os.fsdecode(b"L\xe4der")])
 def test_a_folder_name_may_hold_blanks_of_other_scripts(name):
-    assert StoreSettings(name).folder == JsonLinesSettings("jsonl", path=name).path == SourceSettings(name).address == name
+    assert (
+        StoreSettings(name).folder == JsonLinesSettings("jsonl", path=name).path == SourceSettings(name).address == name
+    )
     with pytest.raises(ValueError, match="expected a folder's name"):
         StoreSettings(f"{name}\n")
 
