@@ -82,12 +82,14 @@ def test_other_choices_do_not_touch_a_finished_bundle(again, dataset_folder, cho
     assert (again / "manifest.json").read_bytes() == manifest
 
 
+@pytest.mark.slow
 def test_an_interrupted_teaching_of_other_choices_is_begun_anew(again, dataset_folder):
     shutil.rmtree(again)
     lesson = teach(dataset_folder, again, TrainingChoices(seed=1), calibration=FAST)
     assert lesson.run.settings.seed == 1 and names(again.parent) == ["bundle"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left", "content"), [("run.json", b"half a r"), ("checkpoint.safetensors", b"half"), ("of somebody", b"")]
 )
@@ -118,6 +120,7 @@ def test_two_at_work_on_one_bundle_do_not_mix(dataset_folder, tmp_path):
         assert place.is_dir()
 
 
+@pytest.mark.slow
 def test_a_bundle_of_16_bit_pictures_needs_no_option_at_inspection(dataset_folder, tmp_path):
     leather = shutil.copytree(dataset_folder, tmp_path / "leather")
     write_16_bits(leather, 4095)
@@ -140,6 +143,7 @@ def test_a_bundle_of_16_bit_pictures_needs_no_option_at_inspection(dataset_folde
         calibrate_bundle(tmp_path / "bundle", leather, CalibrationSettings(white_level=65_535))
 
 
+@pytest.mark.slow
 def test_a_bundle_that_was_taught_with_8_bits_may_be_exported_and_measured_with_16(
     bundle, run_folder, dataset_folder, tmp_path
 ):
