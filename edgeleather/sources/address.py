@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from edgeleather.errors import printable
 from edgeleather.sources.devices.table import DEVICES
 
-DEFAULT_SNAPSHOT_SECONDS = 1.0
 _PLACE = re.compile(r"\$\{[^{}]*\}")
 _CAMERA = "camera:"
 _LONGEST_NUMBER = 4
@@ -20,13 +19,13 @@ class Address:
     """Where frames come from: a device by the beginning of its address (`kind`), or files where that is empty.
 
     `text` is what opens it and may hold secrets; `name` is what may be shown and recorded. `snapshot_seconds` is the time from
-    one picture to the next where each has to be asked for.
+    one picture to the next where each has to be asked for, None for the device's own.
     """
 
     text: str
     name: str
     kind: str = ""
-    snapshot_seconds: float = DEFAULT_SNAPSHOT_SECONDS
+    snapshot_seconds: float | None = None
 
     @property
     def is_live(self) -> bool:

@@ -23,7 +23,7 @@ def is_all_that_is_shown(path: Path, frames: int) -> bool:
         return False
     try:
         shown = _frames_shown(_moov(path))
-    except (OSError, ValueError, struct.error):
+    except (OSError, ValueError, LookupError, struct.error):
         return False
     # A decoder may show the frame in which a part begins or ends, or not.
     return shown is not None and frames >= shown - 1
@@ -45,7 +45,7 @@ def _moov(path: Path) -> bytes:
     raise ValueError("no description of the film")
 
 
-def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _boxes(content: bytes, depth: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of each box, and of those inside containers."""
     at = 0
     while at + 8 <= len(content):
@@ -54,8 +54,8 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         body = content[at + 8 : at + size]
         yield kind, body
-        if kind in _CONTAINERS:
-            yield from _boxes(body)
+        if kind in _CONTAINERS and depth < len(_CONTAINERS):
+            yield from _boxes(body, depth + 1)
         at += size
 
 
@@ -66,7 +66,7 @@ def _frames_shown(moov: bytes) -> int | None:
         if kind == b"mvhd":
             (film_scale,) = struct.unpack_from(">I", body, 20 if body[0] else 12)
         if kind == b"trak":
-            parts = dict(_boxes(body))
+            parts = dict(reversed(list(_boxes(body))))  # the first of a kind counts: QuickTime has a second `hdlr`
             if parts.get(b"hdlr", b"")[8:12] == b"vide":
                 if b"elst" not in parts or not film_scale:
                     return None

@@ -43,8 +43,10 @@ class FrameSource(Protocol):
     """
 
     drop_policy: DropPolicy
-    dropped: int
     total: int | None
+
+    @property
+    def dropped(self) -> int: ...
 
     def __iter__(self) -> Generator[Frame, None, None]:
         """Yield frames; the device or file is freed when the iteration ends, however it ends.

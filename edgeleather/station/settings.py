@@ -12,7 +12,7 @@ from edgeleather.events.sinks.table import SinkSettings, decode_sink
 from edgeleather.imaging.preprocess import Fit
 from edgeleather.inspection.decisions import DecisionRules
 from edgeleather.inspection.inspector import InspectorSettings
-from edgeleather.sources.address import DEFAULT_SNAPSHOT_SECONDS, Address, has_literal_credentials, parse_address
+from edgeleather.sources.address import Address, has_literal_credentials, parse_address
 from edgeleather.sources.patience import DEFAULT_STILL_SECONDS, Patience
 from edgeleather.sources.watched import WatchFrom
 
@@ -25,7 +25,7 @@ class SourceSettings:
 
     `reconnect_seconds` of None waits for ever; `stall_seconds` of None is 5 s for a device and never for a watched folder;
     `still_seconds` of 0 takes a device that gives the same frame again and again for a still scene; `snapshot_seconds` is the
-    time from one picture of a snapshot address to the next.
+    time from one picture of a snapshot address to the next, None for 1 s or half of `stall_seconds` if that is less.
     """
 
     DEFAULTS_APPLY: ClassVar[bool] = True
@@ -34,7 +34,7 @@ class SourceSettings:
     stall_seconds: float | None = None
     watch: WatchFrom | None = None
     still_seconds: float = DEFAULT_STILL_SECONDS
-    snapshot_seconds: float = DEFAULT_SNAPSHOT_SECONDS
+    snapshot_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if not self.address.strip() or not self.address.isprintable():
@@ -55,10 +55,11 @@ class SourceSettings:
             raise ValueError(f"reconnect_seconds: expected 0 or more, got {self.reconnect_seconds}")
         if not 0 <= self.still_seconds <= _MOST_SECONDS:
             raise ValueError(f"still_seconds: expected 0 or more, got {self.still_seconds}")
-        if not 0.01 <= self.snapshot_seconds < self.patience.device_stall_seconds:
+        stall_seconds = self.patience.device_stall_seconds
+        if self.snapshot_seconds is not None and not 0.01 <= self.snapshot_seconds < stall_seconds:
             raise ValueError(
-                f"snapshot_seconds: expected 0.01 or more, and less than stall_seconds "
-                f"({self.patience.device_stall_seconds:g}), got {self.snapshot_seconds}"
+                f"snapshot_seconds: expected 0.01 or more, and less than stall_seconds ({stall_seconds:g}), got "
+                f"{self.snapshot_seconds}"
             )
 
     @property

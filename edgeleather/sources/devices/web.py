@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from edgeleather.sources.devices.device import NotThereError
 from edgeleather.sources.devices.opencv import OpenCvDevice
 
 _OPEN_SECONDS = 3.0
+_SNAPSHOT_SECONDS = 1.0
 _MOST_BYTES = 100_000_000
 _BLOCK_BYTES = 1 << 16
 _RETRY_SECONDS = 0.5
@@ -35,7 +35,7 @@ class WebDevice:
         self._address, self._stall_seconds = address, stall_seconds
         self._stream: OpenCvDevice | None = None
         self._opener, self._bare_address = _opener(address.text)
-        self._is_left = threading.Event()
+        self._every_seconds = address.snapshot_seconds or min(_SNAPSHOT_SECONDS, stall_seconds / 2)
         self._next_at = 0.0
 
     def open(self) -> int | None:
@@ -50,17 +50,16 @@ class WebDevice:
         # Given up before whoever watches calls it silent: the reason is known here.
         until = time.monotonic() + 0.8 * self._stall_seconds
         while True:
-            self._is_left.wait(max(0.0, self._next_at - time.monotonic()))
-            self._next_at = time.monotonic() + self._address.snapshot_seconds
+            time.sleep(max(0.0, self._next_at - time.monotonic()))
+            self._next_at = time.monotonic() + self._every_seconds
             try:
                 return self._picture()
             except (EdgeLeatherError, OSError, ValueError, http.client.HTTPException) as error:
-                if time.monotonic() >= until or self._is_left.is_set():
+                if time.monotonic() >= until:
                     raise EdgeLeatherError(f"{self._address.name}: {_reason(error)}") from error
                 self._next_at = min(self._next_at, time.monotonic() + _RETRY_SECONDS)
 
     def release(self) -> None:
-        self._is_left.set()
         if self._stream is not None:
             self._stream.release()
 
@@ -99,7 +98,7 @@ class WebDevice:
                 content += block
                 if len(content) > _MOST_BYTES:
                     raise ValueError(f"expected a picture of at most {_MOST_BYTES / 1e6:g} MB, got more")
-                if time.monotonic() > until or self._is_left.is_set():
+                if time.monotonic() > until:
                     raise TimeoutError("its answer does not end")
         header, content_bytes = read_content(self._address.name, BytesIO(content))
         return decode_content(self._address.name, header, content_bytes)
