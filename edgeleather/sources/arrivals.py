@@ -18,14 +18,15 @@ NEVER_WHOLE_SECONDS = 60.0  # one of which no whole copy could be read for so lo
 class Arrival:
     """A picture that waits: times are monotonic, in seconds.
 
-    `changed_at` is when it last changed; `since` when it came, or when it last grew, as a slow copy does. A `doubtful` one is
-    read to find out whether it was seen already.
+    `changed_at` is when it last changed; `since` when it came, or last grew if it does nothing but grow, as a slow copy does. A
+    doubtful one is read to find out whether it was seen already.
     """
 
     stamp: Stamp
     changed_at: float
     since: float
     is_doubtful: bool
+    is_growing: bool = True
     not_before: float = 0.0
 
     @property
@@ -48,8 +49,10 @@ class Arrival:
     def changed(self, stamp: Stamp, is_doubtful: bool) -> Arrival:
         """The same one with its new stamp."""
         now = time.monotonic()
-        grew = stamp.inode == self.stamp.inode and stamp.size_bytes > self.stamp.size_bytes
-        return replace(self, stamp=stamp, changed_at=now, since=now if grew else self.since, is_doubtful=is_doubtful)
+        # Inodes are used again at once, so that a name that is written again and again may look as if it grew, now and then.
+        is_growing = self.is_growing and stamp.inode == self.stamp.inode and stamp.size_bytes > self.stamp.size_bytes
+        since = now if is_growing else self.since
+        return replace(self, stamp=stamp, changed_at=now, since=since, is_doubtful=is_doubtful, is_growing=is_growing)
 
     def tried(self, took_seconds: float) -> Arrival:
         """The same one after a try that was too early; the next is not made at once, since each costs a read."""

@@ -55,8 +55,9 @@ class WebDevice:
             try:
                 return self._picture()
             except (EdgeLeatherError, OSError, ValueError, http.client.HTTPException) as error:
+                reason = _reason(error)
                 if time.monotonic() >= until:
-                    raise EdgeLeatherError(f"{self._address.name}: {_reason(error)}") from error
+                    raise EdgeLeatherError(f"{self._address.name}: {reason}") from error
                 self._next_at = min(self._next_at, time.monotonic() + _RETRY_SECONDS)
 
     def release(self) -> None:
@@ -76,6 +77,7 @@ class WebDevice:
                     return bool(answer.read(8).startswith(_PICTURE_STARTS))
                 return bool(kind.startswith("image/"))
         except urllib.error.HTTPError as error:
+            error.close()
             raise NotThereError(self._address.name, f"It answers {error.code} {error.reason}. {_ADVICE}") from error
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLError):
@@ -147,6 +149,7 @@ def _opener(address: str) -> tuple[urllib.request.OpenerDirector, str]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
+        error.close()
         return f"it answers {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):
         return f"it cannot be reached: {error.reason}"
