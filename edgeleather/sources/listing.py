@@ -52,8 +52,8 @@ def _kind(entry: os.DirEntry[str]) -> str:
     return f"files of kind {printable(Path(entry.name).suffix.lower()) or '(none)'}"
 
 
-def pictures_in(folder: Path, passed_over: PassedOver) -> Iterator[tuple[str, Stamp]]:
-    """Name and stamp of each picture in a folder.
+def pictures_in(folder: Path, passed_over: PassedOver | None = None) -> Iterator[tuple[str, Stamp]]:
+    """Name and stamp of each picture in a folder; `passed_over` is told of the rest.
 
     Raises:
         OSError: the folder or one of its files cannot be looked at: its drive is away.
@@ -65,14 +65,16 @@ def pictures_in(folder: Path, passed_over: PassedOver) -> Iterator[tuple[str, St
                     status = entry.stat()
                 except OSError:
                     if entry.is_symlink():
-                        passed_over.take(entry)
+                        if passed_over:
+                            passed_over.take(entry)
                     elif is_there(folder / entry.name):
                         raise
                     continue  # else it was moved away in this moment
                 if stat.S_ISREG(status.st_mode):
                     yield entry.name, stamp_of(status)
                     continue
-            passed_over.take(entry)
+            if passed_over:
+                passed_over.take(entry)
 
 
 def list_pictures(folder: Path) -> list[PictureFile]:
@@ -82,7 +84,7 @@ def list_pictures(folder: Path) -> list[PictureFile]:
         EdgeLeatherError: no such folder.
     """
     try:
-        return [PictureFile(str(folder), name, stamp) for name, stamp in pictures_in(folder, PassedOver(folder))]
+        return [PictureFile(str(folder), name, stamp) for name, stamp in pictures_in(folder)]
     except OSError as error:
         raise EdgeLeatherError(f"{folder}: expected a folder to watch, got: {error.strerror}.") from error
 
