@@ -23,7 +23,8 @@ from edgeleather.events.pictures import PICTURES_FOLDER, DefectPictures, Picture
 from edgeleather.events.stop import Stop
 from edgeleather.events.store import Event, Store, StoreError, Topic
 from edgeleather.inspection.inspector import Inspection
-from edgeleather.sources.states import State
+from edgeleather.sources.picture_file import PictureFile
+from edgeleather.sources.states import STATES_IN_ORDER, STATES_OF_FAULT, State
 
 _LOGGER = logging.getLogger(__name__)
 _PERIOD_SECONDS = 0.085  # between commits; with the commit itself, a power cut takes at most 100 ms of records
@@ -52,12 +53,13 @@ class StoreSettings:
 
 
 class PendingEvent(NamedTuple):
-    """An event that waits to be committed; `record` is a frame's, and empty for a fault."""
+    """An event that waits to be committed; `record` is a frame's, and empty for a fault; `seen` is committed with it."""
 
     topic: Topic
     event_id: str
     record: dict[str, Any]
     details: dict[str, Any]
+    seen: tuple[PictureFile, ...] = ()
 
 
 class Journal:
@@ -107,8 +109,11 @@ class Journal:
         for deliverer in self.deliverers:
             deliverer.start()
 
-    def take(self, inspection: Inspection) -> Entry:
-        """Queue an inspection for the store; its entry says what it did to the alarm, and whether it cannot be recorded."""
+    def take(self, inspection: Inspection, seen: tuple[PictureFile, ...] = ()) -> Entry:
+        """Queue an inspection for the store; its entry says what it did to the alarm, and whether it cannot be recorded.
+
+        `seen` are the picture files that need no further look once it is recorded.
+        """
         event_id = _new_id()
         picture = None
         if inspection.verdict == "defect" and self.pictures:
@@ -118,7 +123,7 @@ class Journal:
         entry = Entry(inspection, change, not is_recorded)
         record = to_record(entry) if is_recorded or change else {}
         if is_recorded:
-            self._queue.append(PendingEvent(inspection.verdict, event_id, record, {"picture": picture}))
+            self._queue.append(PendingEvent(inspection.verdict, event_id, record, {"picture": picture}, seen))
         else:
             self.unrecorded += 1
         if change:
@@ -128,11 +133,11 @@ class Journal:
         return entry
 
     def source_changed(self, state: State, detail: str) -> None:
-        """Take a state of a live source; being lost is a fault until frames come again."""
-        if state == "lost" and not self._source_is_lost:
+        """Take a state of a source; one that is lost, silent or frozen is a fault until new frames come again."""
+        if state in STATES_OF_FAULT and not self._source_is_lost:
             self._source_is_lost = True
             self._fault("raised", "source", detail)
-        elif state in ("streaming", "streaming again") and self._source_is_lost:
+        elif state in STATES_IN_ORDER and self._source_is_lost:
             self._source_is_lost = False
             self._fault("cleared", "source", detail)
 
@@ -213,7 +218,7 @@ class Journal:
         while waiting := list(itertools.islice(self._queue, _MOST_A_COMMIT)):
             try:
                 store = store or self._opened()
-                store.append([self._event(one) for one in waiting])
+                store.append([self._event(one) for one in waiting], [file for one in waiting for file in one.seen])
             except EdgeLeatherError as error:
                 if not self._failing:
                     _LOGGER.error("store: cannot record: %s Verdicts go on, unrecorded.", error)
@@ -241,7 +246,7 @@ class Journal:
         return store
 
     def _event(self, pending: PendingEvent) -> Event:
-        topic, event_id, record, details = pending
+        topic, event_id, record, details, _ = pending
         at = details["at"] if "at" in details else record["captured_at"]
         named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
         try:

@@ -62,7 +62,7 @@ def test_an_older_store_is_brought_to_this_version_and_a_copy_is_kept(old, next_
         assert len(list(store.select(Filter(topics=("good", "defect", "failed"))))) == 200
         grades = store._connection.execute("SELECT grade, count(*) FROM events WHERE topic = 'good' GROUP BY grade")
         assert grades.fetchall() == [("A", 176)]
-    assert version(old / STORE_FILE) == migrations.schema_version() == 2 and version(old / COPY) == 1
+    assert version(old / STORE_FILE) == migrations.schema_version() == 3 and version(old / COPY) == 1
     assert sorted(path.name for path in old.iterdir() if "partial" in path.name) == []
     with contextlib.closing(sqlite3.connect(old / COPY)) as copy:
         assert copy.execute("SELECT count(*), sum(length(body)) FROM events").fetchone() == counted(before, old)
@@ -80,7 +80,7 @@ def counted(content, folder):
 def test_a_new_store_is_of_the_newest_version_and_has_no_copy(tmp_path, next_version):
     with contextlib.closing(Store(tmp_path, create=True)) as store:
         columns = [row[1] for row in store._connection.execute("PRAGMA table_info(events)")]
-    assert "grade" in columns and version(tmp_path / STORE_FILE) == 2 and not (tmp_path / COPY).exists()
+    assert "grade" in columns and version(tmp_path / STORE_FILE) == 3 and not (tmp_path / COPY).exists()
 
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(old, monkeypatch):
@@ -100,7 +100,7 @@ def test_a_reader_does_not_change_the_store_of_a_running_station(old, next_versi
     assert version(old / STORE_FILE) == 1 and not (old / COPY).exists()
     with only_writer(old):  # the station itself
         Store(old, create=True).close()
-    assert version(old / STORE_FILE) == 2
+    assert version(old / STORE_FILE) == 3
 
 
 @pytest.mark.tmpfs
@@ -119,7 +119,7 @@ def test_a_newer_store_is_refused_by_name(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / STORE_FILE)) as connection:
         connection.execute("PRAGMA user_version = 7")
     with pytest.raises(
-        EdgeLeatherError, match=r"expected a store of version 1, got 7.*the newer edgeleather that made it"
+        EdgeLeatherError, match=r"expected a store of version 2, got 7.*the newer edgeleather that made it"
     ):
         Store(tmp_path)
     assert version(tmp_path / STORE_FILE) == 7
