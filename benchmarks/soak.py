@@ -35,7 +35,7 @@ from edgeleather.events.sinks.json_lines import JsonLinesSettings
 from edgeleather.events.sinks.table import SinkSettings
 from edgeleather.events.sinks.webhook import WebhookSettings
 from edgeleather.events.stop import Stop
-from edgeleather.events.store import Filter, Store, Topic
+from edgeleather.events.store import VERDICT_TOPICS, Filter, Store, Topic
 from edgeleather.files import write_atomically
 from edgeleather.imaging.images import read_image
 from edgeleather.imaging.preprocess import prepare
@@ -222,7 +222,7 @@ def endure(inspector: Inspector, images: list[AnyArray], folder: Path, address: 
     with opened_journal(recording(folder, address), Credentials(folder), Stop()) as journal:
         counts = run_loop(_Tracked(source), inspector, [probe], Stop(), journal)
     with contextlib.closing(Store(folder)) as store:
-        rows = sum(1 for _ in store.select(Filter(topics=("good", "defect", "failed"))))
+        rows = sum(1 for _ in store.select(Filter(topics=VERDICT_TOPICS)))
         waiting = {sink.name: sink.waiting for sink in store.sinks()}
     later = probe.resident_mb[len(probe.resident_mb) // 2 :]
     return {

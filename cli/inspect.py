@@ -90,7 +90,7 @@ from edgeleather.station.running import RunSettings, inspect_source
     "--save-defects",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder for an overlay picture of each defective frame.",
+    help="Folder for an overlay picture of each frame that is defective or unfamiliar.",
 )
 @click.option(
     "--store",
@@ -105,7 +105,7 @@ from edgeleather.station.running import RunSettings, inspect_source
     "--white-level", type=click.IntRange(1, 65535), default=None, help="16-bit pixels: the value that is white."
 )
 @threads_option
-@click.option("--fail-on-defect", is_flag=True, help="Exit with 3 if a frame was defective.")
+@click.option("--fail-on-defect", is_flag=True, help="Exit with 3 if a frame was defective or unfamiliar.")
 @click.option("--quiet", is_flag=True, help="No line per frame.")
 @as_json_option
 def inspect(
@@ -130,7 +130,7 @@ def inspect(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Inspect every frame of a source with BUNDLE; each gets a verdict: good, defect or failed.
+    """Inspect every frame of a source with BUNDLE; each gets a verdict: good, defect, unfamiliar or failed.
 
     Exit code 1 if nothing could be inferred, the source ended abnormally or a record could not be written.
     """

@@ -59,7 +59,7 @@ def report_and_exit(
     unwritten = any(writer.first_error for writer in writers) or summary.unrecorded
     if summary.source_error or unwritten or not (summary.inferred or summary.stopped_by_signal):
         raise SystemExit(1)
-    if fail_on_defect and summary.defects:
+    if fail_on_defect and (summary.defects or summary.unfamiliar):
         raise SystemExit(3)
 
 

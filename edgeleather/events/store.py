@@ -21,8 +21,9 @@ from edgeleather.events.store_lock import only_writer
 from edgeleather.files import cannot_write
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-Topic = Literal["good", "defect", "failed", "alarm", "fault"]
-TOPICS: tuple[Topic, ...] = ("good", "defect", "failed", "alarm", "fault")
+Topic = Literal["good", "defect", "unfamiliar", "failed", "alarm", "fault"]
+VERDICT_TOPICS: tuple[Topic, ...] = ("good", "defect", "unfamiliar", "failed")
+TOPICS: tuple[Topic, ...] = (*VERDICT_TOPICS, "alarm", "fault")
 STORE_FILE = "events.sqlite"
 _BUSY_SECONDS = 10.0
 

@@ -23,13 +23,17 @@ _SWITCH_SECONDS = 0.0002
 
 @dataclass
 class Counts:
-    """What a loop came to: `captured` = `inferred` + `dropped` + `failed`; `defects` and `unrecorded` are among these."""
+    """What a loop came to: `captured` = `inferred` + `dropped` + `failed`.
+
+    `defects` and `unfamiliar` are among the inferred ones, `unrecorded` among all.
+    """
 
     captured: int = 0
     inferred: int = 0
     dropped: int = 0
     failed: int = 0
     defects: int = 0
+    unfamiliar: int = 0
     unrecorded: int = 0
     seconds: float = 0.0
     fps: float = 0.0
@@ -64,6 +68,7 @@ def run_loop(
                 counts.first_failure = counts.first_failure or inspection.error
                 counts.inferred += inspection.verdict != "failed"
                 counts.defects += inspection.verdict == "defect"
+                counts.unfamiliar += inspection.verdict == "unfamiliar"
                 if stop.is_set():
                     break
     except EdgeLeatherError as error:

@@ -16,7 +16,7 @@ from edgeleather.bundle.thresholds import VerdictThreshold
 from edgeleather.events.journal import Journal
 from edgeleather.events.recording import RecordingSettings, opened_journal
 from edgeleather.events.stop import Stop
-from edgeleather.events.store import Filter, Store
+from edgeleather.events.store import VERDICT_TOPICS, Filter, Store
 from edgeleather.events.writers import LoopWriter
 from edgeleather.imaging.quiet import quiet_opencv
 from edgeleather.inspection.inspector import Inspector, InspectorSettings
@@ -70,7 +70,9 @@ class Summary(Counts):
         """The counts as one line."""
         return (
             f"{self.captured} captured = {self.inferred} inferred + {self.dropped} dropped + {self.failed} failed; "
-            f"{self.defects} with defects; {self.fps:.1f} frames a second"
+            f"{self.defects} with defects; "
+            + (f"{self.unfamiliar} unfamiliar; " if self.unfamiliar else "")
+            + f"{self.fps:.1f} frames a second"
             + ("; stopped by a signal" if self.stopped_by_signal else "")
         )
 
@@ -143,7 +145,7 @@ def _resumption(store: Store, folder: Path) -> Resumption:
     """
     since = store.mark(f"watching {folder}", time.time())
     oldest = min(came_at_of_pictures(folder), default=since)
-    rows = store.select(Filter(since=max(since, oldest), topics=("good", "defect", "failed")))
+    rows = store.select(Filter(since=max(since, oldest), topics=VERDICT_TOPICS))
     bodies = ((one.event.at, json.loads(one.event.body)) for one in rows)
     # In the order of the store: the latest of a name stays.
     return Resumption(since, {Path(body.get("source") or "").name: at for at, body in bodies})
