@@ -17,6 +17,7 @@ from edgeleather.engines.built import open_proven, open_trusted, proven
 from edgeleather.engines.engine import Engine
 from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.imaging.appearance import thinned
 from edgeleather.imaging.preprocess import Fit, InputMode, prepare
 from edgeleather.inspection.decisions import (
     DecisionRules,
@@ -152,10 +153,10 @@ class Inspector:
             result = infer_prepared(self.engine, prepared)
             inferred = time.perf_counter()
             decision = self._decide(result)
-        except (EdgeLeatherError, cv2.error) as error:
+        except (EdgeLeatherError, cv2.error, MemoryError) as error:
             timings = _timings(frame, total=time.perf_counter() - started)
             return Inspection(
-                frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, printable(str(error)),
+                frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, _reason(error),
                 frame.image, None, None,
             )  # fmt: skip
         done = time.perf_counter()
@@ -186,9 +187,9 @@ class Inspector:
             EdgeLeatherError: the region of interest lies outside of the frame.
         """
         prepared, rules = result.prepared, self._rules
-        threshold = self.verdict_for(len(prepared.images)).value
+        threshold = self.verdict_for(prepared.count).value
         anomaly_map, score, shown = result.anomaly_map, result.score, result.anomaly_map
-        images, part = prepared.images, anomaly_map
+        images, part = thinned(prepared), anomaly_map
         if rules.region_of_interest_xy:
             anomaly_map, score = within_polygon(anomaly_map, prepared, rules.region_of_interest_xy)
             shown = np.maximum(anomaly_map, shown.min())
@@ -289,6 +290,10 @@ def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:
         )
     kind = mode.kind if settings.input_kind is None else settings.input_kind
     return replace(mode, kind="tiles" if kind == "tiles" else "resize", fit=settings.fit or mode.fit)
+
+
+def _reason(error: Exception) -> str:
+    return printable(str(error) or "this frame needs more memory than there is.")
 
 
 def _timings(
