@@ -17,13 +17,14 @@ from edgeleather.cli.options import (
     input_option,
     threads_option,
 )
-from edgeleather.cli.reporting import LocalWriters, report_and_exit, stop_on_signals
+from edgeleather.cli.reporting import LocalWriters, end_process, report_and_exit, stop_on_signals
 from edgeleather.engines.engine import PRECISIONS
 from edgeleather.engines.table import BACKENDS
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.events.journal import StoreSettings
 from edgeleather.events.recording import RecordingSettings
 from edgeleather.events.stop import Stop
+from edgeleather.imaging.images import MAX_MEGAPIXELS
 from edgeleather.inspection.inspector import InspectorSettings
 from edgeleather.sources.address import parse_address
 from edgeleather.sources.patience import DEFAULT_RECONNECT_SECONDS, DEFAULT_STALL_SECONDS, Patience
@@ -104,6 +105,13 @@ from edgeleather.station.running import RunSettings, inspect_source
 @click.option(
     "--white-level", type=click.IntRange(1, 65535), default=None, help="16-bit pixels: the value that is white."
 )
+@click.option(
+    "--max-megapixels",
+    type=FiniteFloat(0.001, 1000),
+    default=MAX_MEGAPIXELS,
+    show_default=True,
+    help="Larger picture files fail before they are decoded.",
+)
 @threads_option
 @click.option("--fail-on-defect", is_flag=True, help="Exit with 3 if a frame was defective or unfamiliar.")
 @click.option("--quiet", is_flag=True, help="No line per frame.")
@@ -125,6 +133,7 @@ def inspect(
     article: str | None,
     false_alarm_rate: float | None,
     white_level: int | None,
+    max_megapixels: float,
     threads: int | None,
     fail_on_defect: bool,
     quiet: bool,
@@ -154,8 +163,8 @@ def inspect(
     except ValueError as error:
         raise EdgeLeatherError(f"{error}.") from error
     patience = Patience(reconnect_for, stall_after)
-    chosen = RunSettings(bundle, address, settings, patience, watch, recording)
+    chosen = RunSettings(bundle, address, settings, patience, watch, recording, max_megapixels)
     writers, stop = LocalWriters(quiet, as_json, jsonl, save_defects), Stop()
     with stop_on_signals(stop):
-        summary = inspect_source(chosen, writers.open, stop)
+        summary = inspect_source(chosen, writers.open, stop, end_process=end_process)
         report_and_exit(summary, writers.opened, stop, as_json, fail_on_defect)

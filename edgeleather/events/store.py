@@ -289,6 +289,14 @@ class Store:
         return float(self._connection.execute("SELECT at FROM marks WHERE name = ?", (name,)).fetchone()[0])
 
     @_speaking
+    def mark_names(self, beginning: str) -> list[str]:
+        """The names of the marks that begin so, by age."""
+        rows = self._connection.execute(
+            "SELECT name FROM marks WHERE substr(name, 1, ?) = ? ORDER BY at", (len(beginning), beginning)
+        )
+        return [name for (name,) in rows.fetchall()]
+
+    @_speaking
     def is_raised(self, topic: Topic, what: str) -> bool:
         """Whether the latest alarm or fault of this `what` was left raised."""
         row = self._connection.execute(

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.images import SUFFIXES, is_image
 from edgeleather.sources.address import Address, parse_address
+from edgeleather.sources.attempt import PLAIN_ATTEMPT, PictureAttempt
 from edgeleather.sources.files import VIDEO_SUFFIXES, PictureSource, VideoSource
 from edgeleather.sources.frame import FrameSource
 from edgeleather.sources.live import LiveSource
@@ -27,11 +28,12 @@ def open_source(
     listener: StateListener = lambda state, detail: None,
     watch: WatchFrom | None = None,
     resumption: Resumption | None = None,
+    attempt: PictureAttempt = PLAIN_ATTEMPT,
 ) -> FrameSource:
     """A source by what the user wrote: a picture, folder, glob pattern or video file, a camera or a stream's address.
 
     `stop` ends the wait for a frame, `patience` is for live sources, `listener` gets their states, and `watch` goes on with the
-    pictures that come into a folder (after `resumption`).
+    pictures that come into a folder (after `resumption`). `attempt` surrounds the decoding of picture files.
 
     Raises:
         EdgeLeatherError: nothing is there, or it is none of these.
@@ -48,11 +50,11 @@ def open_source(
     if address.is_live:
         return LiveSource(address, stop, patience, listener)
     if watch:
-        return ReadAhead(WatchedFolder(Path(address.text), watch, stop, listener, resumption), stop)
-    return _source_of_files(address.text, stop)
+        return ReadAhead(WatchedFolder(Path(address.text), watch, stop, listener, resumption, attempt), stop)
+    return _source_of_files(address.text, stop, attempt)
 
 
-def _source_of_files(place: str, stop: threading.Event) -> FrameSource:
+def _source_of_files(place: str, stop: threading.Event, attempt: PictureAttempt) -> FrameSource:
     path = Path(place)
     if path.is_dir():
         pictures = sorted(entry for entry in path.iterdir() if is_image(entry) and not entry.is_dir())
@@ -61,10 +63,10 @@ def _source_of_files(place: str, stop: threading.Event) -> FrameSource:
                 f"{place}: expected pictures in this folder ({', '.join(s[1:] for s in SUFFIXES)}), found none. "
                 f"For those in its folders, quote a pattern: --source '{place.rstrip('/')}/*/*.png'"
             )
-        return ReadAhead(PictureSource(pictures), stop)
+        return ReadAhead(PictureSource(pictures, attempt), stop)
     if path.is_file():
         if is_image(path):
-            return PictureSource([path])
+            return PictureSource([path], attempt)
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return ReadAhead(VideoSource(path), stop)
         known = ", ".join(suffix[1:] for suffix in (*SUFFIXES, *VIDEO_SUFFIXES))
@@ -76,6 +78,6 @@ def _source_of_files(place: str, stop: threading.Event) -> FrameSource:
         pictures = [match for match in matches if is_image(match) and not match.is_dir()]
         if not pictures:
             raise EdgeLeatherError(f"{place}: expected pictures that match this pattern, found none.")
-        return ReadAhead(PictureSource(pictures), stop)
+        return ReadAhead(PictureSource(pictures, attempt), stop)
     found = "a pipe or device" if path.exists() else "nothing"
     raise EdgeLeatherError(f"{place}: expected {_KINDS}, found {found} there.")

@@ -14,6 +14,7 @@ from typing import Literal
 
 from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.imaging.images import is_image
+from edgeleather.sources.attempt import PLAIN_ATTEMPT, PictureAttempt
 from edgeleather.sources.files import frame_of_picture
 from edgeleather.sources.frame import DropPolicy, Frame
 from edgeleather.sources.states import StateListener
@@ -67,13 +68,14 @@ class WatchedFolder:
         stop: threading.Event,
         listener: StateListener,
         resumption: Resumption | None = None,
+        attempt: PictureAttempt = PLAIN_ATTEMPT,
     ) -> None:
         """Look what is there.
 
         Raises:
             EdgeLeatherError: no such folder.
         """
-        self._folder, self._stop, self._listener = folder, stop, listener
+        self._folder, self._stop, self._listener, self._attempt = folder, stop, listener, attempt
         self._done: dict[str, Stamp] = {}
         self._done_inodes: set[Stamp] = set()
         self._pending: dict[str, tuple[Stamp, float]] = {}
@@ -105,7 +107,7 @@ class WatchedFolder:
                 self._listener("streaming again", str(self._folder))
             took_seconds = time.monotonic() - started
             for path, is_overdue in self._settled(there):
-                frame = frame_of_picture(index, path)
+                frame = frame_of_picture(index, path, self._attempt)
                 if frame.image is None and not (is_overdue and _is_there(path)):
                     continue  # its writer may only be slow, its drive away
                 self._note_done(path.name, there[path.name])
