@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from edgeleather.events.journal import Journal
 from edgeleather.events.stop import Stop
@@ -41,9 +42,11 @@ class GuardedRun:
         self._attempts.end_inspection()
         return inspection
 
-    def watchdog(self, hung_seconds: float, end_process: EndProcess | None) -> Watchdog:
-        """A thread that watches the engine from now on."""
-        self._inspector.engine = engine = WatchedEngine(self._inspector.engine)
+    @contextlib.contextmanager
+    def watched(self, hung_seconds: float, end_process: EndProcess | None = None) -> Iterator[None]:
+        """Watch the engine inside the block."""
+        before = self._inspector.engine
+        self._inspector.engine = engine = WatchedEngine(before)
 
         def give_up() -> None:
             try:
@@ -52,7 +55,12 @@ class GuardedRun:
                 if end_process:
                     end_process()
 
-        return Watchdog(engine, hung_seconds, self._stop, self._on_hung, give_up if end_process else None)
+        watchdog = Watchdog(engine, hung_seconds, self._stop, self._on_hung, give_up if end_process else None)
+        try:
+            yield
+        finally:
+            watchdog.close()
+            self._inspector.engine = before
 
     def _on_hung(self, detail: str) -> None:
         detail += f": frame {self._frame.index} of {self._frame.source}" if self._frame else ""

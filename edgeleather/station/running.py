@@ -115,7 +115,7 @@ def inspect_source(
         attempt = attempts or PlainAttempt(settings.max_megapixels)
         frames = _frames(settings, journal, credentials, stop, attempt)
         run = GuardedRun(inspector, open_writers(), stop, journal, attempts)
-        with contextlib.closing(run.watchdog(settings.hung_seconds, end_process)):
+        with run.watched(settings.hung_seconds, end_process):
             counts = run_loop(frames, run, run.writers, stop, journal)
         counts.source_error = counts.source_error and credentials.hide(counts.source_error)
         summary = _summary(counts, inspector, journal)
