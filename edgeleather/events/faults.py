@@ -52,7 +52,10 @@ class Faults:
 
     def take(self, inspection: Inspection) -> None:
         """Take a frame."""
-        if inspection.verdict == "failed":
+        verdict = inspection.verdict
+        if verdict in ("good", "defect") and not (self._raised or self._failed.count or self._unfamiliar.count):
+            return  # nearly every frame of a station that is well
+        if verdict == "failed":
             self._take_failed(inspection)
             return
         self._take_inspected()
@@ -82,8 +85,6 @@ class Faults:
 
     def _take_view(self, inspection: Inspection) -> None:
         is_unfamiliar = inspection.verdict == "unfamiliar"
-        if not (is_unfamiliar or self._unfamiliar.count):
-            return  # nearly every frame of a station that is well
         self._unfamiliar.take(is_unfamiliar)
         count = self._unfamiliar.count
         if is_unfamiliar and count >= _UNFAMILIAR_RAISES:
