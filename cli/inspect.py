@@ -27,7 +27,7 @@ from edgeleather.events.stop import Stop
 from edgeleather.imaging.images import MAX_MEGAPIXELS
 from edgeleather.inspection.inspector import InspectorSettings
 from edgeleather.sources.address import parse_address
-from edgeleather.sources.patience import DEFAULT_RECONNECT_SECONDS, DEFAULT_STALL_SECONDS, Patience
+from edgeleather.sources.patience import DEFAULT_RECONNECT_SECONDS, DEFAULT_STILL_SECONDS, Patience
 from edgeleather.sources.watched import WatchFrom
 from edgeleather.station.running import RunSettings, inspect_source
 
@@ -53,10 +53,17 @@ from edgeleather.station.running import RunSettings, inspect_source
 @click.option(
     "--stall-after",
     type=FiniteFloat(0.1),
-    default=DEFAULT_STALL_SECONDS,
+    default=None,
+    metavar="SECONDS",
+    help="When a camera or stream that is connected but silent counts as lost.  [default: 5; a watched folder may be silent]",
+)
+@click.option(
+    "--still-after",
+    type=FiniteFloat(0),
+    default=DEFAULT_STILL_SECONDS,
     show_default=True,
     metavar="SECONDS",
-    help="When a camera or stream that is connected but silent counts as lost.",
+    help="When a camera or stream that gives the same frame again and again counts as frozen; 0: never.",
 )
 @click.option(
     "--watch",
@@ -120,7 +127,8 @@ def inspect(
     bundle: Path,
     source: str,
     reconnect_for: float,
-    stall_after: float,
+    stall_after: float | None,
+    still_after: float,
     watch: WatchFrom | None,
     precision: str | None,
     backend: str | None,
@@ -162,7 +170,7 @@ def inspect(
         address = parse_address(source)
     except ValueError as error:
         raise EdgeLeatherError(f"{error}.") from error
-    patience = Patience(reconnect_for, stall_after)
+    patience = Patience(reconnect_for, stall_after, still_seconds=still_after)
     chosen = RunSettings(bundle, address, settings, patience, watch, recording, max_megapixels)
     writers, stop = LocalWriters(quiet, as_json, jsonl, save_defects), Stop()
     with stop_on_signals(stop):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from edgeleather.events.alarms import AlarmChange, FrameWindow
 from edgeleather.inspection.inspector import Inspection
-from edgeleather.sources.states import State
+from edgeleather.sources.states import STATES_IN_ORDER, STATES_OF_FAULT, State
 
 FaultName = Literal["source", "frames", "view", "engine"]
 FAULTS: tuple[FaultName, ...] = ("source", "frames", "view", "engine")
@@ -17,8 +17,9 @@ _UNFAMILIAR_OF, _UNFAMILIAR_RAISES, _UNFAMILIAR_CLEARS = 20, 10, 5
 
 
 class Faults:
-    """The faults `source` (lost), `frames` (too many fail), `view` (too many are unfamiliar) and `engine` (it hangs).
+    """The faults `source`, `frames`, `view` and `engine`.
 
+    `source`: it is lost, silent or frozen; `frames`: too many of them fail; `view`: too many are unfamiliar; `engine`: it hangs.
     `source` and `engine` may be told from any thread, frames from the loop's alone.
     """
 
@@ -44,10 +45,10 @@ class Faults:
         self._tell(state, what, detail)
 
     def source_changed(self, state: State, detail: str) -> None:
-        """Take a state of a source; being lost is a fault until frames come again."""
-        if state == "lost":
+        """Take a state of a source; one that is lost, silent or frozen is a fault until new frames come again."""
+        if state in STATES_OF_FAULT:
             self.change("raised", "source", detail)
-        elif state in ("streaming", "streaming again"):
+        elif state in STATES_IN_ORDER:
             self.change("cleared", "source", detail)
 
     def take(self, inspection: Inspection) -> None:

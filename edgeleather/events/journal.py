@@ -24,6 +24,7 @@ from edgeleather.events.pictures import PICTURES_FOLDER, DefectPictures, Picture
 from edgeleather.events.stop import Stop
 from edgeleather.events.store import Event, Store, StoreError, Topic
 from edgeleather.inspection.inspector import Inspection
+from edgeleather.sources.picture_file import PictureFile
 from edgeleather.sources.states import State
 
 _LOGGER = logging.getLogger(__name__)
@@ -52,12 +53,13 @@ class StoreSettings:
 
 
 class PendingEvent(NamedTuple):
-    """An event that waits to be committed; `record` is a frame's, and empty for a fault."""
+    """An event that waits to be committed; `record` is a frame's, and empty for a fault; `seen` is committed with it."""
 
     topic: Topic
     event_id: str
     record: dict[str, Any]
     details: dict[str, Any]
+    seen: tuple[PictureFile, ...] = ()
 
 
 class Journal:
@@ -106,8 +108,11 @@ class Journal:
         for deliverer in self.deliverers:
             deliverer.start()
 
-    def take(self, inspection: Inspection) -> Entry:
-        """Queue an inspection for the store; its entry says what it did to the alarm, and whether it cannot be recorded."""
+    def take(self, inspection: Inspection, seen: tuple[PictureFile, ...] = ()) -> Entry:
+        """Queue an inspection for the store; its entry says what it did to the alarm, and whether it cannot be recorded.
+
+        `seen` are the picture files that need no further look once it is recorded.
+        """
         event_id = _new_id()
         picture = None
         is_unfamiliar = inspection.verdict == "unfamiliar"
@@ -118,7 +123,7 @@ class Journal:
         entry = Entry(inspection, change, not is_recorded)
         record = to_record(entry) if is_recorded or change else {}
         if is_recorded:
-            self._queue.append(PendingEvent(inspection.verdict, event_id, record, {"picture": picture}))
+            self._queue.append(PendingEvent(inspection.verdict, event_id, record, {"picture": picture}, seen))
         else:
             self.unrecorded += 1
         if change:
@@ -198,7 +203,7 @@ class Journal:
         while waiting := list(itertools.islice(self._queue, _MOST_A_COMMIT)):
             try:
                 store = store or self._opened()
-                store.append([self._event(one) for one in waiting])
+                store.append([self._event(one) for one in waiting], [file for one in waiting for file in one.seen])
             except EdgeLeatherError as error:
                 if not self._failing:
                     _LOGGER.error("store: cannot record: %s Verdicts go on, unrecorded.", error)
@@ -226,7 +231,7 @@ class Journal:
         return store
 
     def _event(self, pending: PendingEvent) -> Event:
-        topic, event_id, record, details = pending
+        topic, event_id, record, details, _ = pending
         at = details["at"] if "at" in details else record["captured_at"]
         named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
         try:

@@ -30,7 +30,14 @@ CREATE TABLE set_aside (
 """
 # The SQL that makes a store of version N + 1 out of one of version N, for N = 1, 2, ...: statements that end in ";" and a new
 # line. A new store goes the same way. An entry that was released is never changed.
-MIGRATIONS: list[str] = []
+MIGRATIONS: list[str] = [
+    """
+CREATE TABLE pictures (
+  folder BLOB NOT NULL, name BLOB NOT NULL, size_bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+  changed_ns INTEGER NOT NULL, digest BLOB, PRIMARY KEY (folder, name)
+) WITHOUT ROWID;
+""",
+]
 
 
 def schema_version() -> int:

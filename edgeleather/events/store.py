@@ -10,15 +10,17 @@ import contextlib
 import functools
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.events.migrations import create_schema, migrate, require_known_version, schema_version, version_of
+from edgeleather.events.picture_rows import read_pictures, write_pictures
 from edgeleather.events.store_lock import only_writer
 from edgeleather.files import cannot_write
+from edgeleather.sources.picture_file import PictureFile
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Topic = Literal["good", "defect", "unfamiliar", "failed", "alarm", "fault"]
@@ -147,8 +149,8 @@ class Store:
             raise
 
     @_speaking
-    def append(self, events: Sequence[Event]) -> None:
-        """Commit events, all or none; those of an id that is there already are passed over.
+    def append(self, events: Sequence[Event], seen: Iterable[PictureFile] = ()) -> None:
+        """Commit events and the picture files that were seen, all or none; events of an id that is there are passed over.
 
         Raises:
             StoreError: the disk is full or broken; none of them is recorded.
@@ -157,6 +159,7 @@ class Store:
             self._connection.executemany(
                 "INSERT OR IGNORE INTO events (id, at, topic, article, frame, body) VALUES (?, ?, ?, ?, ?, ?)", events
             )
+            write_pictures(self._connection, seen)
 
     def is_in_place(self) -> bool:
         """Whether its file still is where it was opened; one that was moved away takes writes that nobody will find."""
@@ -282,6 +285,26 @@ class Store:
             raise StoreError(self._unusable(error)) from error
 
     @_speaking
+    def seen_pictures(self, folder: str) -> list[PictureFile] | None:
+        """The pictures of a folder that need no further look; None where it has not been watched before."""
+        with self._transaction():
+            is_known = self._one("SELECT count(*) FROM marks WHERE name = ?", (_seen_mark(folder),))
+            return read_pictures(self._connection, folder) if is_known else None
+
+    @_speaking
+    def begin_watching(self, folder: str, passed_over: Iterable[PictureFile], at: float) -> None:
+        """Note that a folder is watched from now on (Unix seconds), but for the pictures that are there."""
+        with self._transaction():
+            write_pictures(self._connection, passed_over)
+            self._connection.execute("INSERT OR IGNORE INTO marks (name, at) VALUES (?, ?)", (_seen_mark(folder), at))
+
+    @_speaking
+    def marked(self, name: str) -> float | None:
+        """The time (Unix seconds) that was given under a name, None where none was."""
+        row = self._connection.execute("SELECT at FROM marks WHERE name = ?", (name,)).fetchone()
+        return None if row is None else float(row[0])
+
+    @_speaking
     def mark(self, name: str, at: float) -> float:
         """The time (Unix seconds) that was first given under a name."""
         with self._transaction():
@@ -342,6 +365,10 @@ class Store:
             known = ", ".join(state.name for state in self.sinks()) or "none"
             raise EdgeLeatherError(f"expected a sink of this store ({known}), got {name}.")
         return json.loads(row[0]), int(row[1])
+
+
+def _seen_mark(folder: str) -> str:
+    return f"seen {printable(folder)}"
 
 
 def _where(chosen: Filter) -> tuple[list[str], list[object]]:

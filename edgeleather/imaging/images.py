@@ -40,9 +40,18 @@ def read_image(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> AnyArray:
     """
     try:
         with open_plain_file(path) as stream:
-            header, content = _read_content(path, stream, max_megapixels)
+            header, content = read_content(path, stream, max_megapixels)
     except OSError as error:
         raise EdgeLeatherError(f"{path}: expected a readable picture, got: {error.strerror}.") from error
+    return decode_content(path, header, content)
+
+
+def decode_content(path: Path | str, header: PictureHeader, content: bytes) -> AnyArray:
+    """Decode the bytes of a picture that `read_content` gave; `path` names it in errors.
+
+    Raises:
+        EdgeLeatherError: truncated, damaged or no picture.
+    """
     if _is_truncated(content):
         raise EdgeLeatherError(f"{path}: {_TRUNCATED}")
     if reason := damage_in(content, header):
@@ -56,8 +65,15 @@ def read_image(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> AnyArray:
     return image
 
 
-def _read_content(path: Path, stream: BinaryIO, max_megapixels: float) -> tuple[PictureHeader, bytes]:
-    """The header and the whole file, after what the header says has been judged."""
+def read_content(
+    path: Path | str, stream: BinaryIO, max_megapixels: float = MAX_MEGAPIXELS
+) -> tuple[PictureHeader, bytes]:
+    """The header and all bytes of a picture, after what the header says has been judged; `path` names it in errors.
+
+    Raises:
+        EdgeLeatherError: empty, no picture, larger than `max_megapixels`, or several pictures in one file.
+        OSError: the file cannot be read.
+    """
     size_bytes = stream.seek(0, os.SEEK_END)
     if not size_bytes:
         raise EdgeLeatherError(f"{path}: expected a picture, got an empty file.")

@@ -18,12 +18,14 @@ _NAMES = {_CAMERA: "camera {rest}", "/dev/video": "camera {text}", "gstreamer:":
 class Address:
     """Where frames come from: a device by the beginning of its address (`kind`), or files where that is empty.
 
-    `text` is what opens it and may hold secrets; `name` is what may be shown and recorded.
+    `text` is what opens it and may hold secrets; `name` is what may be shown and recorded. `snapshot_seconds` is the time from
+    one picture to the next where each has to be asked for, None for the device's own.
     """
 
     text: str
     name: str
     kind: str = ""
+    snapshot_seconds: float | None = None
 
     @property
     def is_live(self) -> bool:

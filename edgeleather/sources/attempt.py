@@ -7,6 +7,8 @@ from typing import Protocol
 
 from edgeleather.imaging.images import MAX_MEGAPIXELS
 
+NO_MEMORY = "{path}: this picture needs more memory than there is. Use smaller ones, or lower max_megapixels."
+
 
 class PictureAttempt(Protocol):
     """How large a picture file may be, and who is told before and after each attempt to decode one."""

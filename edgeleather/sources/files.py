@@ -10,7 +10,8 @@ import cv2
 
 from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.imaging.images import read_image
-from edgeleather.sources.attempt import PLAIN_ATTEMPT, PictureAttempt
+from edgeleather.sources.attempt import NO_MEMORY, PLAIN_ATTEMPT, PictureAttempt
+from edgeleather.sources.edit_list import is_all_that_is_shown
 from edgeleather.sources.frame import DropPolicy, Frame
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
@@ -29,7 +30,7 @@ def frame_of_picture(index: int, path: Path, attempt: PictureAttempt = PLAIN_ATT
         except EdgeLeatherError as failure:
             error = str(failure)
         except MemoryError:
-            error = f"{path}: this picture needs more memory than there is. Use smaller ones, or lower max_megapixels."
+            error = NO_MEMORY.format(path=path)
         attempt.end(path)
     error = None if error is None else printable(error)
     return Frame(index, time.time(), printable(str(path)), image, 1e3 * (time.perf_counter() - started), error)
@@ -80,7 +81,8 @@ class VideoSource:
         finally:
             self._capture.release()
         estimated = self._path.suffix.lower() in _COUNT_IS_ESTIMATED
-        if self.total is not None and index < self.total - (1 + self.total // 100 if estimated else 0):
+        tolerance = 1 + self.total // 100 if estimated and self.total else 0
+        if self.total is not None and index < self.total - tolerance and not is_all_that_is_shown(self._path, index):
             raise EdgeLeatherError(
                 f"{self._path}: the video ended after {index} of {self.total} frames; it is damaged."
             )

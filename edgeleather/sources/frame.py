@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from edgeleather.arrays import AnyArray
+from edgeleather.sources.picture_file import PictureFile
 
 DropPolicy = Literal["every_frame", "keep_latest", "as_they_come"]
 
@@ -15,7 +16,9 @@ DropPolicy = Literal["every_frame", "keep_latest", "as_they_come"]
 class Frame:
     """One captured frame [h, w] or [h, w, c] (BGR); `image` is None where capturing it failed, `error` says why.
 
-    `captured_at` is Unix time in seconds; `capture_ms` what reading and decoding took.
+    `captured_at` is Unix time in seconds; `capture_ms` what reading and decoding took. `frozen_seconds` is for how long a live
+    source has given this same frame, None where it has not. `seen` are picture files that need no further look once this
+    frame's record is kept.
     """
 
     index: int
@@ -24,6 +27,13 @@ class Frame:
     image: AnyArray | None
     capture_ms: float = 0.0
     error: str | None = None
+    frozen_seconds: float | None = None
+    seen: tuple[PictureFile, ...] = ()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether its source gives the same frame again and again, so that nobody looks at the leather."""
+        return self.frozen_seconds is not None
 
 
 class FrameSource(Protocol):
@@ -33,8 +43,10 @@ class FrameSource(Protocol):
     """
 
     drop_policy: DropPolicy
-    dropped: int
     total: int | None
+
+    @property
+    def dropped(self) -> int: ...
 
     def __iter__(self) -> Generator[Frame, None, None]:
         """Yield frames; the device or file is freed when the iteration ends, however it ends.

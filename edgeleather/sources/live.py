@@ -18,6 +18,7 @@ from edgeleather.sources.frame import DropPolicy, Frame
 from edgeleather.sources.patience import Patience
 from edgeleather.sources.reader import DeviceReader
 from edgeleather.sources.states import State, StateListener
+from edgeleather.sources.stillness import Stillness
 
 _MOST_HUNG_READERS = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 1.0
@@ -60,11 +61,14 @@ class LiveSource:
         self._over = False
         self._failure: str | None = None
         self._has_streamed = False
+        self._stillness = Stillness(patience.still_seconds)
+        self._frozen_seconds: float | None = None  # of the latest frame
+        self._told: State | None = None  # the latest of those that tell how it streams
         self._advice = _ADVICE
         self._hung: list[DeviceReader] = []
         self._reader: DeviceReader | None = None
         if patience.awaits_first:
-            make_device(address, patience.stall_seconds)  # one that can never open is said at once
+            make_device(address, patience.device_stall_seconds)  # one that can never open is said at once
         elif self._open() is None:
             raise EdgeLeatherError(f"{address.name} does not open. {self._advice}")
 
@@ -111,7 +115,7 @@ class LiveSource:
             self._open()
         while not self._closing.is_set():
             if self._reader is not None:
-                reason = self._reader.watch(self._closing, self._patience.stall_seconds, self._say_streaming)
+                reason = self._reader.watch(self._closing, self._patience.device_stall_seconds, self._say_streaming)
                 lost_at = None if self._reader.has_read else lost_at
                 if self._closing.is_set() or self._ends_here(self._reader):
                     return
@@ -122,6 +126,7 @@ class LiveSource:
                 lost_at = time.monotonic()
                 long = self._patience.reconnect_seconds
                 how_long = f" for {long:g} s" if math.isfinite(long) else ""
+                self._told = self._frozen_seconds = None
                 self._listener(
                     "lost",
                     f"{self._address.name}: {self._shown(reason)} after {self._captured} frames; trying again{how_long}",
@@ -130,8 +135,10 @@ class LiveSource:
                 return
 
     def _ends_here(self, reader: DeviceReader) -> bool:
-        """Whether the reader's end is the source's: a driver that threw (a station opens it again), or a film's end."""
-        if reader.error and not self._patience.awaits_first:
+        """Whether the reader's end is the source's: a driver that threw, or a film's end. A station opens it again."""
+        if self._patience.awaits_first:
+            return False
+        if reader.error:
             self._failure = f"{self._address.name}: reading failed: {self._shown(reader.error)}"
             return True
         if self.total is None:
@@ -159,15 +166,28 @@ class LiveSource:
             if self._closing.is_set() or reader is not self._reader:
                 return False
             self.dropped += self._latest is not None
-            self._latest = Frame(self._captured, time.time(), self._address.name, image, capture_ms)
+            self._frozen_seconds = self._stillness.take(image, reader.last_frame_at)
+            self._latest = Frame(
+                self._captured, time.time(), self._address.name, image, capture_ms, frozen_seconds=self._frozen_seconds
+            )
             self._captured += 1
             self._changed.notify()
         return True
 
     def _say_streaming(self) -> None:
-        """Said, like `lost`, by the watching thread alone, so that the two cannot overtake each other."""
-        self._listener("streaming again" if self._has_streamed else "streaming", self._address.name)
-        self._has_streamed = True
+        """Tell that frames come and whether they move, like `lost` from the watching thread alone: none overtakes another."""
+        if self._told is None:
+            self._say("streaming again" if self._has_streamed else "streaming", self._address.name)
+            self._has_streamed = True
+        frozen_seconds = self._frozen_seconds
+        if frozen_seconds is not None and self._told != "frozen":
+            self._say("frozen", f"{self._address.name}: it has given the same frame for {frozen_seconds:.0f} s")
+        elif frozen_seconds is None and self._told == "frozen":
+            self._say("moving again", self._address.name)
+
+    def _say(self, state: State, detail: str) -> None:
+        self._told = state
+        self._listener(state, detail)
 
     def _open_again(self, until: float) -> bool:
         """Open it again until the time (monotonic, in seconds) from which on it is given up."""
@@ -192,7 +212,7 @@ class LiveSource:
 
     def _open(self) -> DeviceReader | None:
         """A reader whose device is open, as the present one; None where it does not open."""
-        device = make_device(self._address, self._patience.stall_seconds)
+        device = make_device(self._address, self._patience.device_stall_seconds)
         self._reader = reader = DeviceReader(device, self._keep)
         if reader.opens(self._closing):
             self.total = reader.frame_count

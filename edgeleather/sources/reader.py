@@ -48,14 +48,15 @@ class DeviceReader:
         self._begun_at = time.monotonic()
         self._begun.set()
 
-    def watch(self, closing: threading.Event, stall_seconds: float, on_first_frame: Callable[[], None]) -> str:
-        """Wait until it ends or gives nothing for so long; why it is to be left."""
-        is_told = False
+    def watch(self, closing: threading.Event, stall_seconds: float, while_it_reads: Callable[[], None]) -> str:
+        """Wait until it ends or gives nothing for so long; why it is to be left.
+
+        `while_it_reads` is called again and again from the first frame on.
+        """
         while True:
             has_ended = self._ended.wait(min(0.1, stall_seconds / 4))
-            if self.has_read and not is_told:
-                is_told = True
-                on_first_frame()
+            if self.has_read:
+                while_it_reads()
             if has_ended:
                 return f"reading failed: {self.error}" if self.error else "no frame came any more"
             if closing.is_set():

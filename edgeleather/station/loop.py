@@ -68,7 +68,7 @@ def run_loop(
             for frame in frames:
                 counts.captured += 1
                 inspection = inspector.inspect(frame)
-                entry = journal.take(inspection) if journal else Entry(inspection)
+                entry = journal.take(inspection, frame.seen) if journal else Entry(inspection)
                 for writer in writers:
                     writer.put(entry, stop, waits)
                 counts.failed += inspection.verdict == "failed"

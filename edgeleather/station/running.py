@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ from edgeleather.bundle.thresholds import VerdictThreshold
 from edgeleather.events.journal import Journal
 from edgeleather.events.recording import RecordingSettings, opened_journal
 from edgeleather.events.stop import Stop
-from edgeleather.events.store import VERDICT_TOPICS, Filter, Store
+from edgeleather.events.store import Store
 from edgeleather.events.writers import LoopWriter
 from edgeleather.imaging.images import MAX_MEGAPIXELS
 from edgeleather.imaging.quiet import quiet_opencv
@@ -29,14 +27,20 @@ from edgeleather.sources.frame import FrameSource
 from edgeleather.sources.opening import open_source
 from edgeleather.sources.patience import Patience
 from edgeleather.sources.states import State
-from edgeleather.sources.watched import Resumption, WatchFrom, came_at_of_pictures
+from edgeleather.sources.watched import WatchFrom
 from edgeleather.station.attempts import Attempts
 from edgeleather.station.guarded_run import EndProcess, GuardedRun
 from edgeleather.station.loop import Counts, run_loop
 from edgeleather.station.watchdog import DEFAULT_HUNG_SECONDS
+from edgeleather.station.watching import known_pictures
 
 _LOGGER = logging.getLogger(__name__)
-_LEVELS: dict[State, int] = {"lost": logging.WARNING, "given up": logging.ERROR}
+_LEVELS: dict[State, int] = {
+    "lost": logging.WARNING,
+    "silent": logging.WARNING,
+    "frozen": logging.WARNING,
+    "given up": logging.ERROR,
+}
 OpenWriters = Callable[[], Sequence[LoopWriter]]
 
 
@@ -156,27 +160,13 @@ def _frames(
             journal.source_changed(state, detail)
         _LOGGER.log(_LEVELS.get(state, logging.INFO), "%s: %s", state, detail)
 
-    recording, resumption = settings.recording, None
+    recording, known = settings.recording, None
     if recording and settings.is_station and settings.watch == "new":
         with contextlib.closing(Store(recording.store_folder)) as store:
-            resumption = _resumption(store, Path(settings.address.text))
+            known = known_pictures(store, Path(settings.address.text))
     if settings.is_station and not settings.address.is_live:
         on_state("streaming", settings.address.name)  # ends the fault of an earlier run whose source was lost
-    return open_source(settings.address, stop, settings.patience, on_state, settings.watch, resumption, attempt)
-
-
-def _resumption(store: Store, folder: Path) -> Resumption:
-    """What of a watched folder was inspected before, as far as its pictures are still there.
-
-    Raises:
-        EdgeLeatherError: no such folder.
-    """
-    since = store.mark(f"watching {folder}", time.time())
-    oldest = min(came_at_of_pictures(folder), default=since)
-    rows = store.select(Filter(since=max(since, oldest), topics=VERDICT_TOPICS))
-    bodies = ((one.event.at, json.loads(one.event.body)) for one in rows)
-    # In the order of the store: the latest of a name stays.
-    return Resumption(since, {Path(body.get("source") or "").name: at for at, body in bodies})
+    return open_source(settings.address, stop, settings.patience, on_state, settings.watch, known, attempt)
 
 
 def _description(settings: RunSettings, inspector: Inspector) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from edgeleather.engines.table import BACKENDS
@@ -14,7 +14,7 @@ from edgeleather.imaging.preprocess import Fit
 from edgeleather.inspection.decisions import DecisionRules
 from edgeleather.inspection.inspector import InspectorSettings
 from edgeleather.sources.address import Address, has_literal_credentials, parse_address
-from edgeleather.sources.patience import DEFAULT_STALL_SECONDS, Patience
+from edgeleather.sources.patience import DEFAULT_STILL_SECONDS, Patience
 from edgeleather.sources.watched import WatchFrom
 from edgeleather.station.watchdog import DEFAULT_HUNG_SECONDS
 
@@ -24,13 +24,20 @@ _MOST_MEGAPIXELS = 1000.0  # more, OpenCV does not decode
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """`address` is what `inspect --source` takes; relative paths start at the station file. None waits for ever."""
+    """`address` is what `inspect --source` takes; relative paths start at the station file.
+
+    `reconnect_seconds` of None waits for ever; `stall_seconds` of None is 5 s for a device and never for a watched folder;
+    `still_seconds` of 0 takes a device that gives the same frame again and again for a still scene; `snapshot_seconds` is the
+    time from one picture of a snapshot address to the next, None for 1 s or half of `stall_seconds` if that is less.
+    """
 
     DEFAULTS_APPLY: ClassVar[bool] = True
     address: str
     reconnect_seconds: float | None = None
-    stall_seconds: float = DEFAULT_STALL_SECONDS
+    stall_seconds: float | None = None
     watch: WatchFrom | None = None
+    still_seconds: float = DEFAULT_STILL_SECONDS
+    snapshot_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if not self.address.strip() or not self.address.isprintable():
@@ -45,21 +52,30 @@ class SourceSettings:
             raise ValueError("address: expected ${...} in the address of a stream alone")
         if has_literal_credentials(self.address):
             raise ValueError("address: expected user and password as ${NAME} or ${file:PATH}, got them written out")
-        if not 0.1 <= self.stall_seconds <= _MOST_SECONDS:
+        if self.stall_seconds is not None and not 0.1 <= self.stall_seconds <= _MOST_SECONDS:
             raise ValueError(f"stall_seconds: expected at least 0.1, got {self.stall_seconds}")
         if self.reconnect_seconds is not None and not 0 <= self.reconnect_seconds <= _MOST_SECONDS:
             raise ValueError(f"reconnect_seconds: expected 0 or more, got {self.reconnect_seconds}")
+        if not 0 <= self.still_seconds <= _MOST_SECONDS:
+            raise ValueError(f"still_seconds: expected 0 or more, got {self.still_seconds}")
+        stall_seconds = self.patience.device_stall_seconds
+        if self.snapshot_seconds is not None and not 0.01 <= self.snapshot_seconds < stall_seconds:
+            raise ValueError(
+                f"snapshot_seconds: expected 0.01 or more, and less than stall_seconds ({stall_seconds:g}), got "
+                f"{self.snapshot_seconds}"
+            )
 
     @property
     def place(self) -> Address:
         """The address as it stands there, with placeholders for its secrets."""
-        return parse_address(self.address)
+        return replace(parse_address(self.address), snapshot_seconds=self.snapshot_seconds)
 
     @property
     def patience(self) -> Patience:
         """How long the source is waited for, also for one that is not there at the start."""
         long = self.reconnect_seconds
-        return Patience(float("inf") if long is None else long, self.stall_seconds, awaits_first=True)
+        long = float("inf") if long is None else long
+        return Patience(long, self.stall_seconds, awaits_first=True, still_seconds=self.still_seconds)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Station:
         credentials = Credentials(folder)
         address = self._address(credentials)
         if address.is_live:
-            make_device(address, settings.source.stall_seconds)
+            make_device(address, settings.source.patience.device_stall_seconds)
         else:
             open_source(address, self.stop_request, settings.source.patience, watch=settings.source.watch)
         sinks = settings.sink_settings()

@@ -22,6 +22,7 @@ import threading
 import time
 
 import cv2
+import numpy as np
 
 from edgeleather.sources.devices.device import NotThereError
 
@@ -43,6 +44,7 @@ class ToyDevice:
         if self._turn == 2:
             raise NotThereError(self._address.name, "Wind it up.")
         self._picture = cv2.imread(self._address.rest.partition("@")[2])
+        self._shift = 0
         return None
 
     def read(self):
@@ -51,7 +53,8 @@ class ToyDevice:
             if not self._left:
                 return self._end()
             self._left -= 1
-        return self._picture
+        self._shift += 1
+        return np.roll(self._picture, self._shift, 0)
 
     def _end(self):
         if self._turn == 3:

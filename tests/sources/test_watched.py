@@ -148,4 +148,4 @@ def test_a_name_that_is_written_again_and_again_takes_no_memory(folder, good_pic
             shutil.copy(good_picture, folder / "latest.png")
             watcher.wait_for(n + 1)
         watched = watcher._source._source
-        assert len(watched._done_inodes) == len(watched._done) == 2
+        assert len(watched._seen._by_inode) == len(watched._seen._by_name) == 2

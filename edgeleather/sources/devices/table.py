@@ -9,6 +9,6 @@ DEVICES = {
     "gstreamer:": "edgeleather.sources.devices.opencv:OpenCvDevice",
     "rtsp://": "edgeleather.sources.devices.opencv:OpenCvDevice",
     "rtsps://": "edgeleather.sources.devices.opencv:OpenCvDevice",
-    "http://": "edgeleather.sources.devices.opencv:OpenCvDevice",
-    "https://": "edgeleather.sources.devices.opencv:OpenCvDevice",
+    "http://": "edgeleather.sources.devices.web:WebDevice",
+    "https://": "edgeleather.sources.devices.web:WebDevice",
 }
