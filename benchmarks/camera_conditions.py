@@ -128,7 +128,7 @@ def _cell(verdicts: dict[str, int]) -> str:
 
 
 def _clipped(image: np.ndarray) -> UInt8Array:
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 
 def _noisy(image: UInt8Array, levels: float) -> UInt8Array:

@@ -17,6 +17,7 @@ from edgeleather.engines.graphs import graphs_of
 from edgeleather.engines.replay import first_proven, require_golden
 from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.appearance import thinned
 from edgeleather.inspection.familiarity import FamiliarityCheck
 from edgeleather.inspection.inference import FrameMap
 from edgeleather.inspection.scoring import score_samples, unseen_samples
@@ -134,9 +135,9 @@ def _familiarity(bundle: Bundle, thresholds: Thresholds) -> Callable[[FrameMap],
     check = FamiliarityCheck(bundle.looks, thresholds)
 
     def is_unfamiliar(result: FrameMap) -> bool:
-        images = result.prepared.images
-        is_defect = result.score > thresholds.verdict_for(len(images)).value
-        return check.of(images, result.anomaly_map, result.score, is_defect).reason is not None
+        prepared = result.prepared
+        is_defect = result.score > thresholds.verdict_for(prepared.count).value
+        return check.of(thinned(prepared), result.anomaly_map, result.score, is_defect).reason is not None
 
     return is_unfamiliar
 

@@ -28,14 +28,15 @@ from edgeleather.bundle.bundle import read_bundle
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.events.entry import Entry
-from edgeleather.events.journal import StoreSettings
+from edgeleather.events.journal import Journal, StoreSettings
 from edgeleather.events.pictures import PictureRules
 from edgeleather.events.recording import RecordingSettings, opened_journal
 from edgeleather.events.sinks.json_lines import JsonLinesSettings
 from edgeleather.events.sinks.table import SinkSettings
 from edgeleather.events.sinks.webhook import WebhookSettings
 from edgeleather.events.stop import Stop
-from edgeleather.events.store import Filter, Store, Topic
+from edgeleather.events.store import VERDICT_TOPICS, Filter, Store, Topic
+from edgeleather.events.writers import LoopWriter
 from edgeleather.files import write_atomically
 from edgeleather.imaging.images import read_image
 from edgeleather.imaging.preprocess import prepare
@@ -45,8 +46,10 @@ from edgeleather.logs import LogSettings, logging_to
 from edgeleather.machine import cpu_name, usable_cores
 from edgeleather.progress import track
 from edgeleather.sources.credentials import Credentials
-from edgeleather.sources.frame import DropPolicy, Frame
-from edgeleather.station.loop import run_loop
+from edgeleather.sources.frame import DropPolicy, Frame, FrameSource
+from edgeleather.station.guarded_run import GuardedRun
+from edgeleather.station.loop import Counts, run_loop
+from edgeleather.station.watchdog import DEFAULT_HUNG_SECONDS
 
 _TOPICS: tuple[Topic, ...] = ("defect", "alarm", "fault")
 _SAMPLE_FRAMES = 500
@@ -220,9 +223,9 @@ def endure(inspector: Inspector, images: list[AnyArray], folder: Path, address: 
     """Resident memory every 500 frames of a long run, and whether the store then has all of it."""
     probe, source = MemoryProbe(), TimedSource(images, frames, keeps=False)
     with opened_journal(recording(folder, address), Credentials(folder), Stop()) as journal:
-        counts = run_loop(_Tracked(source), inspector, [probe], Stop(), journal)
+        counts = _run(_Tracked(source), inspector, probe, journal)
     with contextlib.closing(Store(folder)) as store:
-        rows = sum(1 for _ in store.select(Filter(topics=("good", "defect", "failed"))))
+        rows = sum(1 for _ in store.select(Filter(topics=VERDICT_TOPICS)))
         waiting = {sink.name: sink.waiting for sink in store.sinks()}
     later = probe.resident_mb[len(probe.resident_mb) // 2 :]
     return {
@@ -262,13 +265,20 @@ def _times(
     source, probe = TimedSource(images, len(images), period_seconds), Probe()
     if work == "station":
         with opened_journal(recording(folder, address), Credentials(folder), Stop()) as journal:
-            run_loop(source, inspector, [probe], Stop(), journal)
+            _run(source, inspector, probe, journal)
         return list(zip(source.given_at, probe.out_at, strict=True))
     prepared = {id(image): prepare(image, inspector.mode).images for image in {id(one): one for one in images}.values()}
     for frame in source:
         inspector.engine.infer(prepared[id(frame.image)])
         probe.out_at.append(time.perf_counter())
     return list(zip(source.given_at, probe.out_at, strict=True))
+
+
+def _run(source: FrameSource, inspector: Inspector, probe: LoopWriter, journal: Journal) -> Counts:
+    """The loop as a station runs it, with its engine watched."""
+    run = GuardedRun(inspector, [probe], Stop(), journal, None)
+    with run.watched(DEFAULT_HUNG_SECONDS):
+        return run_loop(source, run, run.writers, Stop(), journal)
 
 
 def recording(folder: Path, address: str) -> RecordingSettings:

@@ -83,8 +83,8 @@ class Comparison:
         flips = tuple(
             name
             for name, frame, before, now in zip(self.compared.names, self.compared.frames, self._maps, got, strict=True)
-            if (before.score > self._before.verdict_for(len(frame.images)).value)
-            != (now.score > after.verdict_for(len(frame.images)).value)
+            if (before.score > self._before.verdict_for(frame.count).value)
+            != (now.score > after.verdict_for(frame.count).value)
         )
         defective = np.array(self.compared.defective)
         areas = [image_auroc(np.array([found.score for found in maps]), defective) for maps in (self._maps, got)]

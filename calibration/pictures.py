@@ -69,7 +69,7 @@ def with_defect(prepared: Prepared, rng: np.random.Generator) -> tuple[Prepared,
     images = prepared.images.copy()
     chosen = int(rng.integers(len(images)))
     images[chosen], mask = paste_defect(images[chosen], str(rng.choice(sorted(DEFECTS))), rng)
-    return replace(prepared, images=images), np.asarray(mask > 0, np.uint8)
+    return replace(prepared, other_images=images), np.asarray(mask > 0, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def compared_frames(bundle: Bundle, pictures: CalibrationPictures, most: int) ->
         frame = prepare(sample.read(), mode)
         spoiled, mask = with_defect(frame, rng)
         name = f"{sample.name} with a defect"
-        rows += [(sample.name, frame, False, None), (name, spoiled, True, mask if len(frame.images) == 1 else None)]
+        rows += [(sample.name, frame, False, None), (name, spoiled, True, mask if frame.count == 1 else None)]
     for _, sample in taking_turns(pictures.find(used.t2_t3, "T2 and T3"), used.t2_t3, most):
         image = sample.read()
         frame = prepare(image, mode)

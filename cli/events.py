@@ -24,7 +24,7 @@ from edgeleather.progress import track
 
 COLUMNS = (
     *("seq", "id", "at", "topic", "state", "what", "station", "article", "source", "frame", "score", "threshold"),
-    *("defect_area_percent", "regions", "picture", "error", "detail"),
+    *("defect_area_percent", "regions", "picture", "error", "detail", "reason", "distance"),
 )
 _AGO_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -175,7 +175,7 @@ def _line(row: dict[str, Any]) -> str:
     parts = [row["at"], f"{row['topic']:6s}", row["state"], row["what"]]
     parts += [f"frame {row['frame']}" if row["frame"] is not None else None]
     parts += [f"score {row['score']:.3f}" if row["score"] is not None else None]
-    parts += [row["article"], row["source"], row["error"] or row["detail"], row["picture"]]
+    parts += [row["article"], row["source"], row["error"] or row["detail"] or row["reason"], row["picture"]]
     return printable("  ".join(str(part) for part in parts if part))
 
 

@@ -18,13 +18,14 @@ from edgeleather.cli.options import (
     threads_option,
     white_level_option,
 )
-from edgeleather.cli.reporting import LocalWriters, report_and_exit, stop_on_signals
+from edgeleather.cli.reporting import LocalWriters, end_process, report_and_exit, stop_on_signals
 from edgeleather.engines.engine import PRECISIONS
 from edgeleather.engines.table import BACKENDS
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.events.journal import StoreSettings
 from edgeleather.events.recording import RecordingSettings
 from edgeleather.events.stop import Stop
+from edgeleather.imaging.images import MAX_MEGAPIXELS
 from edgeleather.inspection.inspector import InspectorSettings
 from edgeleather.sources.address import parse_address
 from edgeleather.sources.patience import DEFAULT_RECONNECT_SECONDS, DEFAULT_STILL_SECONDS, Patience
@@ -98,7 +99,7 @@ from edgeleather.station.running import RunSettings, inspect_source
     "--save-defects",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder for an overlay picture of each defective frame.",
+    help="Folder for an overlay picture of each frame that is defective or unfamiliar.",
 )
 @click.option(
     "--store",
@@ -110,8 +111,15 @@ from edgeleather.station.running import RunSettings, inspect_source
 @click.option("--article", default=None, help="What is inspected; the store keeps it with every row.")
 @false_alarm_rate_option
 @white_level_option
+@click.option(
+    "--max-megapixels",
+    type=FiniteFloat(0.001, 1000),
+    default=MAX_MEGAPIXELS,
+    show_default=True,
+    help="Larger picture files fail before they are decoded.",
+)
 @threads_option
-@click.option("--fail-on-defect", is_flag=True, help="Exit with 3 if a frame was defective.")
+@click.option("--fail-on-defect", is_flag=True, help="Exit with 3 if a frame was defective or unfamiliar.")
 @click.option("--quiet", is_flag=True, help="No line per frame.")
 @as_json_option
 def inspect(
@@ -132,12 +140,13 @@ def inspect(
     article: str | None,
     false_alarm_rate: float | None,
     white_level: int | None,
+    max_megapixels: float,
     threads: int | None,
     fail_on_defect: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Inspect every frame of a source with BUNDLE; each gets a verdict: good, defect or failed.
+    """Inspect every frame of a source with BUNDLE; each gets a verdict: good, defect, unfamiliar or failed.
 
     Exit code 1 if nothing could be inferred, the source ended abnormally or a record could not be written.
     """
@@ -161,8 +170,8 @@ def inspect(
     except ValueError as error:
         raise EdgeLeatherError(f"{error}.") from error
     patience = Patience(reconnect_for, stall_after, still_seconds=still_after)
-    chosen = RunSettings(bundle, address, settings, patience, watch, recording)
+    chosen = RunSettings(bundle, address, settings, patience, watch, recording, max_megapixels)
     writers, stop = LocalWriters(quiet, as_json, jsonl, save_defects), Stop()
     with stop_on_signals(stop):
-        summary = inspect_source(chosen, writers.open, stop)
+        summary = inspect_source(chosen, writers.open, stop, end_process=end_process)
         report_and_exit(summary, writers.opened, stop, as_json, fail_on_defect)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib
 import io
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from edgeleather import __version__
+from edgeleather.cli.endings import INTERRUPTED, ending_on_signals
 from edgeleather.cli.log_options import add_log_options, log_options
 from edgeleather.errors import EdgeLeatherError, printable
 
@@ -33,9 +30,6 @@ COMMANDS = {
     "teach": "edgeleather.cli.teach:teach",
     "train": "edgeleather.cli.train:train",
 }
-
-
-_INTERRUPTED = "interrupted. Nothing half-written is left; the same command goes on with a training or starts again."
 
 
 _OUT_OF_MEMORY = (
@@ -63,7 +57,7 @@ class CommandTable(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a file name must not end a run on an ASCII terminal
         try:
-            with _ending_on_sigterm():
+            with ending_on_signals():
                 return super().invoke(ctx)
         except EdgeLeatherError as error:
             raise click.ClickException(str(error)) from error
@@ -78,25 +72,7 @@ class CommandTable(click.Group):
                 raise
             raise click.ClickException(_OUT_OF_MEMORY) from error
         except KeyboardInterrupt as interrupt:
-            raise click.ClickException(_INTERRUPTED) from interrupt
-
-
-@contextlib.contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    """SIGTERM as an exception inside the block, so that nothing half-made stays behind; afterwards as it was before."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _end(number: int, frame: object) -> None:
-    click.echo(f"Error: {_INTERRUPTED}", err=True)
-    raise SystemExit(128 + number)
+            raise click.ClickException(INTERRUPTED) from interrupt
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -6,12 +6,15 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edgeleather.cli.endings import ending_signals
 from edgeleather.cli.options import print_json
 from edgeleather.events.stop import Stop
 from edgeleather.events.writers import (
@@ -59,7 +62,7 @@ def report_and_exit(
     unwritten = any(writer.first_error for writer in writers) or summary.unrecorded
     if summary.source_error or unwritten or not (summary.inferred or summary.stopped_by_signal):
         raise SystemExit(1)
-    if fail_on_defect and summary.defects:
+    if fail_on_defect and (summary.defects or summary.unfamiliar):
         raise SystemExit(3)
 
 
@@ -118,19 +121,63 @@ def _leaving_soon(is_stopping: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Stop) -> Iterator[None]:
-    """SIGINT and SIGTERM set the event, so that the loop ends after the frame in hand and everything is written.
+    """SIGINT, SIGTERM and SIGHUP set the event, so that the loop ends after the frame in hand and everything is written.
 
     A second one ends it at once: a disk or pipe that never answers must not hold the process.
     """
+    handled = 0
 
     def on_signal(*_: object) -> None:
-        if stop.is_set():
+        nonlocal handled
+        handled += 1
+        if handled > 1:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    def on_byte(count: int) -> None:
+        stop.set()
+        if count > 1:
+            time.sleep(_REPORT_SECONDS)
+            if handled < 2:  # Python's handlers wait for the main thread, which is inside a library
+                os._exit(1)
+
+    numbers = ending_signals()
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
-        yield
+        with _heard_at_once(numbers, on_byte):
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _heard_at_once(numbers: Collection[int], on_signal: Callable[[int], None]) -> Iterator[None]:
+    """A thread that hears of these signals while the main thread is inside a library; it is told how many there were."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def listen() -> None:
+        count = 0
+        while number := os.read(reading, 1):
+            if number[0] in numbers:
+                count += 1
+                on_signal(count)
+        os.close(reading)
+
+    threading.Thread(target=listen, name="signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+
+
+def end_process() -> None:
+    """End a process whose engine does not come back, with exit code 1; what was to be written is written."""
+    late = threading.Timer(_REPORT_SECONDS, os._exit, (1,))  # who reads standard error may not read
+    late.daemon = True
+    late.start()
+    click.echo("Error: the engine did not come back from a frame, so the process ended without its verdict.", err=True)
+    os._exit(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgeleather.cli.options import as_json_option, print_json
-from edgeleather.cli.reporting import LocalWriters, report_and_exit, stop_on_signals
+from edgeleather.cli.reporting import LocalWriters, end_process, report_and_exit, stop_on_signals
 from edgeleather.station.station import Station
 
 station_argument = click.argument("file", type=click.Path(path_type=Path))
@@ -44,8 +44,8 @@ def check(file: Path, as_json: bool) -> None:
 @click.option("--quiet", is_flag=True, help="No line per frame.")
 @as_json_option
 def run(file: Path, quiet: bool, as_json: bool) -> None:
-    """Run a station until it is stopped (SIGINT, SIGTERM) or its files end."""
+    """Run a station until it is stopped (SIGINT, SIGTERM, SIGHUP) or its files end."""
     station, writers = Station.read(file), LocalWriters(quiet, as_json)
     with stop_on_signals(station.stop_request):
-        summary = station.run(writers.open)
+        summary = station.run(writers.open, end_process)
         report_and_exit(summary, writers.opened, station.stop_request, as_json)

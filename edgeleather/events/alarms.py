@@ -35,6 +35,25 @@ class AlarmRules:
             )
 
 
+class FrameWindow:
+    """Some of the last frames, and how many of them are of one kind (`count`)."""
+
+    def __init__(self, of_frames: int, begins_full: bool = False) -> None:
+        """`begins_full` takes all that came before the first frame to be of that kind."""
+        self.count = of_frames if begins_full else 0
+        self._frames: deque[bool] = deque([begins_full] * of_frames, of_frames)
+
+    def take(self, is_counted: bool) -> None:
+        """Take a frame, and forget the oldest one."""
+        self.count += is_counted - self._frames[0]
+        self._frames.append(is_counted)
+
+    def empty(self) -> None:
+        """Forget all frames."""
+        self.count = 0
+        self._frames.extend([False] * len(self._frames))
+
+
 class Alarm:
     """The state of an alarm, frame by frame."""
 
@@ -42,18 +61,20 @@ class Alarm:
         """`is_raised` is how an earlier run left it; it is then cleared after a whole window at the earliest."""
         self.is_raised = is_raised
         self._rules = rules
-        self._defects: deque[bool] = deque([is_raised] * rules.of_frames, rules.of_frames)
+        self._defects = FrameWindow(rules.of_frames, begins_full=is_raised)
 
-    def take(self, verdict: VerdictName) -> AlarmChange | None:
-        """Take a frame's verdict; what it changed."""
-        if verdict == "failed":
+    def take(self, verdict: VerdictName, is_above_threshold: bool = False) -> AlarmChange | None:
+        """Take a frame's verdict; what it changed.
+
+        An unfamiliar frame whose score is above the threshold counts as a defect; any other one tells nothing.
+        """
+        if verdict == "failed" or (verdict == "unfamiliar" and not is_above_threshold):
             return None
-        self._defects.append(verdict == "defect")
-        count = sum(self._defects)
-        if not self.is_raised and count >= self._rules.raise_frames:
+        self._defects.take(verdict != "good")
+        if not self.is_raised and self._defects.count >= self._rules.raise_frames:
             self.is_raised = True
             return "raised"
-        if self.is_raised and count <= self._rules.clear_frames:
+        if self.is_raised and self._defects.count <= self._rules.clear_frames:
             self.is_raised = False
             return "cleared"
         return None

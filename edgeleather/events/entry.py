@@ -33,4 +33,6 @@ def to_record(entry: Entry) -> dict[str, Any]:
         "small_regions": inspection.small_regions,
         "alarm": entry.alarm,
         "unrecorded": entry.unrecorded,
+        "reason": inspection.reason,
+        "distance": inspection.distance,
     }

@@ -18,13 +18,14 @@ from typing import Any, ClassVar, NamedTuple
 from edgeleather.errors import EdgeLeatherError, is_one_line, printable
 from edgeleather.events.alarms import Alarm, AlarmChange, AlarmRules
 from edgeleather.events.entry import Entry, to_record
+from edgeleather.events.faults import FAULTS, FaultName, Faults
 from edgeleather.events.outbox import Deliverer
 from edgeleather.events.pictures import PICTURES_FOLDER, DefectPictures, PictureRules
 from edgeleather.events.stop import Stop
 from edgeleather.events.store import Event, Store, StoreError, Topic
 from edgeleather.inspection.inspector import Inspection
 from edgeleather.sources.picture_file import PictureFile
-from edgeleather.sources.states import STATES_IN_ORDER, STATES_OF_FAULT, State
+from edgeleather.sources.states import State
 
 _LOGGER = logging.getLogger(__name__)
 _PERIOD_SECONDS = 0.085  # between commits; with the commit itself, a power cut takes at most 100 ms of records
@@ -32,7 +33,6 @@ _MOST_WAITING = 4096
 _RETRY_SECONDS = 0.5
 _MOST_A_COMMIT = 512
 _FORGET_EVERY_SECONDS, _FORGET_ROWS = 10.0, 500
-_FAILED_IN_A_ROW = 10
 _CLOSE_SECONDS = 3.0
 
 
@@ -87,10 +87,9 @@ class Journal:
         self._article = None if article is None else printable(article)
         with contextlib.closing(Store(folder, create=True)) as store:
             self._alarm = Alarm(alarm, store.is_raised("alarm", "defects"))
-            self._source_is_lost = store.is_raised("fault", "source")
-            self._frames_fail = store.is_raised("fault", "frames")
+            left_raised = [what for what in FAULTS if store.is_raised("fault", what)]
+        self.faults = Faults(left_raised, self._fault)
         self._folder = folder
-        self._failed_in_a_row = 0
         self._queue: deque[PendingEvent] = deque()
         self._latest: dict[tuple[Topic, str], PendingEvent] = {}
         self._failing = False
@@ -116,10 +115,11 @@ class Journal:
         """
         event_id = _new_id()
         picture = None
-        if inspection.verdict == "defect" and self.pictures:
+        is_unfamiliar = inspection.verdict == "unfamiliar"
+        if self.pictures and (inspection.verdict == "defect" or (is_unfamiliar and not self.faults.is_raised("view"))):
             picture = self.pictures.take(inspection, event_id)
         is_recorded = not self._failing and len(self._queue) < _MOST_WAITING
-        change = self._alarm.take(inspection.verdict)
+        change = self._alarm.take(inspection.verdict, is_unfamiliar and _is_above_threshold(inspection))
         entry = Entry(inspection, change, not is_recorded)
         record = to_record(entry) if is_recorded or change else {}
         if is_recorded:
@@ -129,29 +129,14 @@ class Journal:
         if change:
             details = {"picture": picture, "frame_event": event_id if is_recorded else None}
             self._change("alarm", change, "defects", record, details)
-        self._watch_failures(inspection)
+        self.faults.take(inspection)
         return entry
 
     def source_changed(self, state: State, detail: str) -> None:
-        """Take a state of a source; one that is lost, silent or frozen is a fault until new frames come again."""
-        if state in STATES_OF_FAULT and not self._source_is_lost:
-            self._source_is_lost = True
-            self._fault("raised", "source", detail)
-        elif state in STATES_IN_ORDER and self._source_is_lost:
-            self._source_is_lost = False
-            self._fault("cleared", "source", detail)
+        """Take a state of a source, which may be a fault; from any thread."""
+        self.faults.source_changed(state, detail)
 
-    def _watch_failures(self, inspection: Inspection) -> None:
-        """That no frame can be inspected any more is a fault too: nobody would see a defect."""
-        self._failed_in_a_row = self._failed_in_a_row + 1 if inspection.verdict == "failed" else 0
-        if self._failed_in_a_row >= _FAILED_IN_A_ROW and not self._frames_fail:
-            self._frames_fail = True
-            self._fault("raised", "frames", f"{_FAILED_IN_A_ROW} frames in a row failed; the last: {inspection.error}")
-        elif self._frames_fail and not self._failed_in_a_row:
-            self._frames_fail = False
-            self._fault("cleared", "frames", "frames are inspected again")
-
-    def _fault(self, state: AlarmChange, what: str, detail: str) -> None:
+    def _fault(self, state: AlarmChange, what: FaultName, detail: str) -> None:
         self._change("fault", state, what, {}, {"detail": detail})
 
     def _change(
@@ -256,6 +241,11 @@ class Journal:
             text = json.dumps(named | source | {"error": f"this record could not be written: {error}"})
         text = text.encode("utf-8", "backslashreplace").decode()
         return Event(event_id, at, topic, self._article, record.get("frame"), text)
+
+
+def _is_above_threshold(inspection: Inspection) -> bool:
+    score, threshold = inspection.score, inspection.threshold
+    return score is not None and threshold is not None and score > threshold
 
 
 _as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

@@ -1,4 +1,4 @@
-"""Pictures of defects beside the store: written on a thread of their own, with limits on size, age and free space.
+"""Pictures of defects and unfamiliar frames beside the store, written on a thread, with limits on size, age and free space.
 
 JPEG, since a PNG takes ten times the processor's time (4.0 against 0.4 ms at 256 x 256), which the engine would lack.
 """
@@ -27,6 +27,8 @@ PICTURES_FOLDER = "pictures"
 _QUEUE_FRAMES = 8
 _FORGET_EVERY_SECONDS = 60.0
 _MOST_PER_SECOND = 5.0
+# Of unfamiliar frames. A lamp that is out makes each frame one; a few show why, and more would push out pictures of defects.
+_UNFAMILIAR_AT_ONCE, _UNFAMILIAR_PER_SECOND = 5.0, 1 / 60
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,27 @@ class PictureRules:
             raise ValueError(f"free_floor_mb: expected 0 or more, got {self.free_floor_mb}")
 
 
-class DefectPictures:
-    """Overlay pictures of defects. A frame that comes too fast, or finds no room, has none; it is counted, never waited for.
+class _Rate:
+    """How many may come: so many at once, and so many a second."""
 
-    Used by one thread; another writes.
+    def __init__(self, at_once: float, per_second: float) -> None:
+        self._at_once, self._per_second = at_once, per_second
+        self._left, self._refilled_at = at_once, time.monotonic()
+
+    def is_left(self) -> bool:
+        now = time.monotonic()
+        self._left = min(self._at_once, self._left + self._per_second * (now - self._refilled_at))
+        self._refilled_at = now
+        return self._left >= 1
+
+    def spend(self) -> None:
+        self._left -= 1
+
+
+class DefectPictures:
+    """Overlay pictures of defects and of some unfamiliar frames.
+
+    A defect that comes too fast, or finds no room, has none; it is counted, never waited for. Used by one thread; another writes.
     """
 
     def __init__(self, folder: Path, rules: PictureRules) -> None:
@@ -69,24 +88,23 @@ class DefectPictures:
             partial.unlink(missing_ok=True)
         self._there = sorted((path.name, path.stat().st_size) for path in folder.glob("*.jpg") if path.is_file())
         self._bytes = sum(size for _, size in self._there)
-        self._budget, self._refilled_at = max(1.0, rules.most_per_second), time.monotonic()
+        self._defects = _Rate(max(1.0, rules.most_per_second), rules.most_per_second)
+        self._unfamiliar = _Rate(_UNFAMILIAR_AT_ONCE, _UNFAMILIAR_PER_SECOND)
         self._queue: queue.Queue[tuple[str, Inspection] | None] = queue.Queue(_QUEUE_FRAMES)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="pictures", daemon=True)
         self._thread.start()
 
     def take(self, inspection: Inspection, event_id: str) -> str | None:
-        """Queue the picture of a defect; its name, or None where it gets none."""
-        now = time.monotonic()
-        most = self._rules.most_per_second
-        self._budget = min(max(1.0, most), self._budget + most * (now - self._refilled_at))
-        self._refilled_at = now
+        """Queue the picture of a defect or an unfamiliar frame; its name, or None where it gets none."""
+        is_defect = inspection.verdict == "defect"
+        rate = self._defects if is_defect else self._unfamiliar
         when = datetime.fromtimestamp(inspection.captured_at).strftime("%Y%m%d-%H%M%S")
         name = f"{when}-{inspection.frame:06d}-{event_id[-8:]}.jpg"
-        if self._budget < 1 or self._queue.full():
-            self.skipped += 1
+        if not rate.is_left() or self._queue.full():
+            self.skipped += is_defect
             return None
-        self._budget -= 1
+        rate.spend()
         self._queue.put_nowait((name, inspection))
         return name
 

@@ -23,8 +23,9 @@ from edgeleather.files import cannot_write
 from edgeleather.sources.picture_file import PictureFile
 
 Method = TypeVar("Method", bound=Callable[..., Any])
-Topic = Literal["good", "defect", "failed", "alarm", "fault"]
-TOPICS: tuple[Topic, ...] = ("good", "defect", "failed", "alarm", "fault")
+Topic = Literal["good", "defect", "unfamiliar", "failed", "alarm", "fault"]
+VERDICT_TOPICS: tuple[Topic, ...] = ("good", "defect", "unfamiliar", "failed")
+TOPICS: tuple[Topic, ...] = (*VERDICT_TOPICS, "alarm", "fault")
 STORE_FILE = "events.sqlite"
 _BUSY_SECONDS = 10.0
 
@@ -309,6 +310,14 @@ class Store:
         with self._transaction():
             self._connection.execute("INSERT OR IGNORE INTO marks (name, at) VALUES (?, ?)", (name, at))
         return float(self._connection.execute("SELECT at FROM marks WHERE name = ?", (name,)).fetchone()[0])
+
+    @_speaking
+    def mark_names(self, beginning: str) -> list[str]:
+        """The names of the marks that begin so, by age."""
+        rows = self._connection.execute(
+            "SELECT name FROM marks WHERE substr(name, 1, ?) = ? ORDER BY at", (len(beginning), beginning)
+        )
+        return [name for (name,) in rows.fetchall()]
 
     @_speaking
     def is_raised(self, topic: Topic, what: str) -> bool:

@@ -163,7 +163,7 @@ class JsonLinesWriter:
 
 
 class DefectPicturesWriter:
-    """Writes an overlay picture of each defective frame into a folder."""
+    """Writes an overlay picture of each frame that is defective or unfamiliar into a folder."""
 
     def __init__(self, folder: Path) -> None:
         """Make the folder.
@@ -180,7 +180,7 @@ class DefectPicturesWriter:
 
     def write(self, entry: Entry) -> None:
         inspection = entry.inspection
-        if inspection.verdict == "defect":
+        if inspection.verdict in ("defect", "unfamiliar"):
             # With the time, so that another run into the same folder overwrites no evidence.
             stem = Path(inspection.source).stem.encode()[:100].decode(errors="ignore")
             when = datetime.fromtimestamp(inspection.captured_at).strftime("%Y%m%d-%H%M%S")
@@ -198,7 +198,9 @@ def terminal_line(entry: Entry) -> str:
     head += f"  ALARM {entry.alarm}" * bool(entry.alarm) + "  unrecorded" * entry.unrecorded
     if inspection.verdict == "failed":
         return f"{head}  {inspection.source}: {inspection.error}"
-    line = f"{head}  score {inspection.score:.3f} (threshold {inspection.threshold:.3f})"
+    line = f"{head}  {inspection.reason}" if inspection.verdict == "unfamiliar" else head
+    if inspection.score is not None and inspection.threshold is not None:
+        line += f"  score {inspection.score:.3f} (threshold {inspection.threshold:.3f})"
     if inspection.regions:
         regions = f"{len(inspection.regions)} region" + "s" * (len(inspection.regions) > 1)
         line += f"  {regions}, {inspection.defect_area_percent:.2f} % of the area"

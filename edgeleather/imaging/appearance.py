@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from edgeleather.arrays import Float32Array, UInt8Array
+from edgeleather.imaging.preprocess import Prepared
 
 # The natural logarithm of each: an exposure that is ten percent too long moves bright and dark leather by the same amount.
 APPEARANCE = (
@@ -34,7 +36,7 @@ def contrast_of(images_rgb: UInt8Array) -> float:
 def appearance_of(images_rgb: UInt8Array) -> list[float]:
     """The values that `APPEARANCE` names, of a frame's model images uint8 [n, h, w, 3] RGB."""
     count, height, width = images_rgb.shape[:3]
-    step = max(1, count * height // _ROWS)
+    step = _step(count * height)
     lines = images_rgb.reshape(count * height, width, 3)[step // 2 :: step]
     mean_rgb, deviation_rgb = cv2.meanStdDev(lines)
     red, green, blue = (float(value) + 1.0 for value in mean_rgb.ravel())
@@ -49,6 +51,24 @@ def appearance_of(images_rgb: UInt8Array) -> list[float]:
         math.log(detail_1 / detail_4),
         math.log(detail_4 / detail_16),
     ]
+
+
+def thinned(prepared: Prepared, chosen: Sequence[int] | None = None) -> UInt8Array:
+    """What `appearance_of` looks at of a frame's model images (or of those chosen), which it sees as it would see all of them.
+
+    Of several images it is the rows alone, uint8 [rows, 1, w, 3]: all tiles of a large frame need more memory than the frame.
+    """
+    chosen = range(prepared.count) if chosen is None else chosen
+    if len(chosen) == 1:
+        return prepared.images_from(chosen[0], chosen[0] + 1)
+    height = prepared.image_size_hw[0]
+    step = _step(len(chosen) * height)
+    rows = range(step // 2, len(chosen) * height, step)
+    return prepared.rows([chosen[row // height] * height + row % height for row in rows])[:, None]
+
+
+def _step(rows: int) -> int:
+    return max(1, rows // _ROWS)
 
 
 def answer_to(anomaly_map: Float32Array, score: float) -> list[float]:

@@ -6,8 +6,9 @@ Training, calibration, benchmark and runtime all call `prepare`, so that no diff
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -56,16 +57,57 @@ class InputMode:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Model images of one frame, and where each came from.
+    """The scaled frame, from which its model images are cut when they are asked for.
 
-    `images` is uint8 [n, h, w, 3] RGB. `offsets_yx` are the images' corners in the map of `map_size_hw` (the scaled
-    frame's size). `frame_box_xywh` is the part of the frame, in frame pixels, that the map shows.
+    Tiles overlap, so that all of them at once would take nearly twice the frame's memory. `scaled_rgb` is uint8 [h, w, 3] RGB.
+    `offsets_yx` are the corners in it of the images of `image_size_hw`. `frame_box_xywh` is the part of the frame, in frame
+    pixels, that it shows. `other_images` uint8 [n, h, w, 3] take the place of what would be cut.
     """
 
-    images: UInt8Array
+    scaled_rgb: UInt8Array
     offsets_yx: tuple[tuple[int, int], ...]
-    map_size_hw: tuple[int, int]
+    image_size_hw: tuple[int, int]
     frame_box_xywh: tuple[int, int, int, int]
+    other_images: UInt8Array | None = None
+
+    @property
+    def map_size_hw(self) -> tuple[int, int]:
+        """The size of the frame's whole map."""
+        return self.scaled_rgb.shape[0], self.scaled_rgb.shape[1]
+
+    @property
+    def count(self) -> int:
+        """The number of model images."""
+        return len(self.offsets_yx)
+
+    @property
+    def images(self) -> UInt8Array:
+        """All model images, uint8 [n, h, w, 3] RGB."""
+        return self.images_from(0, self.count)
+
+    def images_from(self, start: int, stop: int) -> UInt8Array:
+        """The model images from `start` to before `stop`, uint8 [n, h, w, 3] RGB."""
+        if self.other_images is not None:
+            return self.other_images[start:stop]
+        if self.count == 1:
+            return self.scaled_rgb[None]
+        height, width = self.image_size_hw
+        return np.stack([self.scaled_rgb[y : y + height, x : x + width] for y, x in self.offsets_yx[start:stop]])
+
+    def rows(self, indices: Sequence[int]) -> UInt8Array:
+        """Rows of the model images, counted through all of them, as uint8 [n, width, 3] RGB."""
+        height, width = self.image_size_hw
+        if self.other_images is not None:
+            return self.other_images.reshape(-1, width, 3)[indices]
+        corners = [(self.offsets_yx[index // height], index % height) for index in indices]
+        return np.stack([self.scaled_rgb[y + row, x : x + width] for (y, x), row in corners])
+
+
+class NearestPart(NamedTuple):
+    """Where a part of the whole map lies in it, and in the map of the one model image that it is taken from."""
+
+    in_map: tuple[slice, slice]
+    in_image: tuple[slice, slice]
 
 
 def prepare(image: AnyArray, mode: InputMode) -> Prepared:
@@ -79,7 +121,7 @@ def prepare(image: AnyArray, mode: InputMode) -> Prepared:
         return _tiles(image_rgb, mode)
     x, y, width, height = box = _fitting_box(image_rgb.shape[:2], mode.image_size_hw, mode.fit)
     resized = _resize(image_rgb[y : y + height, x : x + width], mode.image_size_hw)
-    return Prepared(resized[None], ((0, 0),), mode.image_size_hw, box)
+    return Prepared(resized, ((0, 0),), mode.image_size_hw, box)
 
 
 def check_frame(size_hw: tuple[int, int], pixel_type: str, mode: InputMode) -> None:
@@ -144,15 +186,27 @@ def stitch(maps: Float32Array, prepared: Prepared) -> Float32Array:
 
     Ties between equally near centres go to the earlier tile (row by row from the top left).
     """
-    tile_h, tile_w = maps.shape[1:]
-    rows = sorted({y for y, _ in prepared.offsets_yx})
-    columns = sorted({x for _, x in prepared.offsets_yx})
-    by_offset = dict(zip(prepared.offsets_yx, maps, strict=True))
     stitched = np.empty(prepared.map_size_hw, np.float32)
-    for y, top, bottom in _nearest_spans(rows, tile_h, prepared.map_size_hw[0]):
-        for x, left, right in _nearest_spans(columns, tile_w, prepared.map_size_hw[1]):
-            stitched[top:bottom, left:right] = by_offset[y, x][top - y : bottom - y, left - x : right - x]
+    stitch_into(stitched, maps, nearest_parts(prepared))
     return stitched
+
+
+def nearest_parts(prepared: Prepared) -> list[NearestPart]:
+    """Of each model image, in their order, the part that is nearest to its own centre."""
+    (tile_h, tile_w), (height, width) = prepared.image_size_hw, prepared.map_size_hw
+    rows = _nearest_spans(sorted({y for y, _ in prepared.offsets_yx}), tile_h, height)
+    columns = _nearest_spans(sorted({x for _, x in prepared.offsets_yx}), tile_w, width)
+    return [
+        NearestPart(np.s_[top:bottom, left:right], np.s_[top - y : bottom - y, left - x : right - x])
+        for y, top, bottom in rows
+        for x, left, right in columns
+    ]
+
+
+def stitch_into(stitched: Float32Array, maps: Float32Array, parts: Sequence[NearestPart]) -> None:
+    """Put the maps [n, h, w] of some images where their parts lie in the whole map."""
+    for anomaly_map, part in zip(maps, parts, strict=True):
+        stitched[part.in_map] = anomaly_map[part.in_image]
 
 
 def resize_mask(mask: UInt8Array, prepared: Prepared) -> UInt8Array:
@@ -178,8 +232,7 @@ def _tiles(image_rgb: UInt8Array, mode: InputMode) -> Prepared:
     if mode.pixel_scale != 1.0:
         image_rgb = _resize(image_rgb, scaled_hw)
     offsets = tuple((y, x) for y in tile_offsets(height, tile_h) for x in tile_offsets(width, tile_w))
-    images = np.stack([image_rgb[y : y + tile_h, x : x + tile_w] for y, x in offsets])
-    return Prepared(images, offsets, (height, width), (0, 0, frame_w, frame_h))
+    return Prepared(image_rgb, offsets, mode.image_size_hw, (0, 0, frame_w, frame_h))
 
 
 def _scaled_size(frame_hw: tuple[int, int], mode: InputMode) -> tuple[int, int]:

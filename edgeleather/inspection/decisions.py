@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeleather.arrays import Float32Array, IntArray, UInt8Array
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.appearance import thinned
 from edgeleather.imaging.preprocess import Prepared
 
 VerdictName = Literal["good", "defect", "unfamiliar", "failed"]
@@ -125,22 +126,22 @@ def around_polygon(
 ) -> tuple[UInt8Array, Float32Array]:
     """The part of a frame's model images [n, h, w, 3] and of its map that the box around a polygon (frame pixels) covers.
 
-    Of a frame of several tiles they are the whole tiles that the box touches.
+    Of a frame of several tiles it is what `appearance_of` looks at of the whole tiles that the box touches.
     """
     map_h, map_w = anomaly_map.shape
     points = _map_points(anomaly_map, prepared, polygon_xy)
     left, top = (int(max(0, value)) for value in points.min(0))
     right, bottom = (int(min(side, value + 1)) for side, value in zip((map_w, map_h), points.max(0), strict=True))
     part = anomaly_map[top:bottom, left:right]
-    if len(prepared.images) == 1:
+    if prepared.count == 1:
         return np.ascontiguousarray(prepared.images[:, top:bottom, left:right]), part
-    tile_h, tile_w = prepared.images.shape[1:3]
+    tile_h, tile_w = prepared.image_size_hw
     touched = [
         index
         for index, (y, x) in enumerate(prepared.offsets_yx)
         if x < right and x + tile_w > left and y < bottom and y + tile_h > top
     ]
-    return prepared.images[touched], part
+    return thinned(prepared, touched), part
 
 
 def _map_points(anomaly_map: Float32Array, prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]) -> IntArray:

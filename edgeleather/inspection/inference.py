@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeleather.arrays import AnyArray, Float32Array, UInt8Array
+from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.imaging.preprocess import InputMode, Prepared, prepare, stitch
+from edgeleather.imaging.preprocess import InputMode, Prepared, nearest_parts, prepare, stitch_into
 
 _SCORE_TOLERANCE = 1e-3  # of the score: FP16 rounds the two apart
 _BATCH_TILES = 8  # more would only need more memory: on a CPU a tile costs the same in any batch
@@ -36,11 +36,11 @@ def infer_frame(engine: Engine, image: AnyArray, mode: InputMode) -> FrameMap:
 
 def infer_prepared(engine: Engine, prepared: Prepared) -> FrameMap:
     """Run a prepared frame; see `infer_frame`."""
-    if len(prepared.images) == 1:  # the graph has taken the maximum already
+    if prepared.count == 1:  # the graph has taken the maximum already
         answer = engine.infer(prepared.images)
         anomaly_map, score = answer.maps[0], float(answer.scores[0])
     else:
-        anomaly_map = stitch(_infer_batches(engine, prepared.images), prepared)
+        anomaly_map = _infer_tiles(engine, prepared)
         score = float(anomaly_map.max())
     _check(anomaly_map, score)
     return FrameMap(anomaly_map, score, prepared)
@@ -58,7 +58,12 @@ def _check(anomaly_map: Float32Array, score: float) -> None:
         )
 
 
-def _infer_batches(engine: Engine, tiles: UInt8Array) -> Float32Array:
+def _infer_tiles(engine: Engine, prepared: Prepared) -> Float32Array:
+    """The stitched map of a frame of several tiles, of which only a batch at a time needs memory."""
     most = min(_BATCH_TILES, engine.signature.batch_range[1] or _BATCH_TILES)
-    batches = [engine.infer(tiles[i : i + most]).maps for i in range(0, len(tiles), most)]
-    return np.concatenate(batches) if len(batches) > 1 else batches[0]
+    parts = nearest_parts(prepared)
+    stitched = np.empty(prepared.map_size_hw, np.float32)
+    for start in range(0, prepared.count, most):
+        images = prepared.images_from(start, start + most)
+        stitch_into(stitched, engine.infer(images).maps, parts[start : start + most])
+    return stitched

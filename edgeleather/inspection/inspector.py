@@ -17,6 +17,7 @@ from edgeleather.engines.built import open_proven, open_trusted, proven
 from edgeleather.engines.engine import Engine
 from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.imaging.appearance import thinned
 from edgeleather.imaging.preprocess import Fit, InputMode, prepare
 from edgeleather.inspection.decisions import (
     DecisionRules,
@@ -151,10 +152,12 @@ class Inspector:
             result = infer_prepared(self.engine, prepared)
             inferred = time.perf_counter()
             decision = self._decide(result)
-        except (EdgeLeatherError, cv2.error) as error:
+            if frame.frozen_seconds is not None:
+                decision = _frozen(decision, frame.frozen_seconds)
+        except (EdgeLeatherError, cv2.error, MemoryError) as error:
             timings = _timings(frame, total=time.perf_counter() - started)
             return Inspection(
-                frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, printable(str(error)),
+                frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, _reason(error),
                 frame.image, None, None,
             )  # fmt: skip
         done = time.perf_counter()
@@ -185,9 +188,9 @@ class Inspector:
             EdgeLeatherError: the region of interest lies outside of the frame.
         """
         prepared, rules = result.prepared, self._rules
-        threshold = self.verdict_for(len(prepared.images)).value
+        threshold = self.verdict_for(prepared.count).value
         anomaly_map, score, shown = result.anomaly_map, result.score, result.anomaly_map
-        images, part = prepared.images, anomaly_map
+        images, part = thinned(prepared), anomaly_map
         if rules.region_of_interest_xy:
             anomaly_map, score = within_polygon(anomaly_map, prepared, rules.region_of_interest_xy)
             shown = np.maximum(anomaly_map, shown.min())
@@ -246,6 +249,12 @@ class _Decision(NamedTuple):
     reason: str | None
 
 
+def _frozen(decision: _Decision, seconds: float) -> _Decision:
+    """The decision on a frame that a camera keeps giving: nobody has looked at the leather since."""
+    reason = f"the camera has given this same frame for {seconds:.0f} s"
+    return decision._replace(verdict="unfamiliar", reason=reason)
+
+
 def _frame_of(picture: str | Path | AnyArray) -> Frame:
     if isinstance(picture, np.ndarray):
         return Frame(0, time.time(), "array", picture)
@@ -292,6 +301,10 @@ def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:
         kind="tiles" if kind == "tiles" else "resize",
         fit=settings.fit or mode.fit,
     )
+
+
+def _reason(error: Exception) -> str:
+    return printable(str(error) or "this frame needs more memory than there is.")
 
 
 def _timings(

@@ -72,7 +72,7 @@ def score_samples(
             raise EdgeLeatherError(f"{sample.name}: {error}") from error
         count_pixels(pixels, sample, result, (image.shape[0], image.shape[1]))
         scores.append(result.score)
-        tiles.append(len(result.prepared.images))
+        tiles.append(result.prepared.count)
         unfamiliar.append(is_unfamiliar(result))
     defective = tuple(not sample.is_good for sample in samples)
     groups = tuple(sample.group for sample in samples)

@@ -10,6 +10,7 @@ import cv2
 
 from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.imaging.images import read_image
+from edgeleather.sources.attempt import NO_MEMORY, PLAIN_ATTEMPT, PictureAttempt
 from edgeleather.sources.edit_list import is_all_that_is_shown
 from edgeleather.sources.frame import DropPolicy, Frame
 
@@ -18,14 +19,20 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpe
 _COUNT_IS_ESTIMATED = (".mkv", ".webm", ".ts", ".mpg", ".mpeg", ".wmv")
 
 
-def frame_of_picture(index: int, path: Path) -> Frame:
-    """A picture file as a frame; one that does not decode has failed."""
+def frame_of_picture(index: int, path: Path, attempt: PictureAttempt = PLAIN_ATTEMPT) -> Frame:
+    """A picture file as a frame; one that does not decode, is too large, or needs more memory than there is, has failed."""
     started = time.perf_counter()
-    image, error = None, None
-    try:
-        image = read_image(path)
-    except EdgeLeatherError as failure:
-        error = str(failure)
+    image, error = None, attempt.refusal(path)
+    if error is None:
+        attempt.begin(path)
+        try:
+            image = read_image(path, attempt.max_megapixels)
+        except EdgeLeatherError as failure:
+            error = str(failure)
+        except MemoryError:
+            error = NO_MEMORY.format(path=path)
+        attempt.end(path)
+    error = None if error is None else printable(error)
     return Frame(index, time.time(), printable(str(path)), image, 1e3 * (time.perf_counter() - started), error)
 
 
@@ -35,13 +42,13 @@ class PictureSource:
     drop_policy: DropPolicy = "every_frame"
     dropped = 0
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
+    def __init__(self, paths: Sequence[Path], attempt: PictureAttempt = PLAIN_ATTEMPT) -> None:
+        self._paths, self._attempt = paths, attempt
         self.total: int | None = len(paths)
 
     def __iter__(self) -> Generator[Frame, None, None]:
         for index, path in enumerate(self._paths):
-            yield frame_of_picture(index, path)
+            yield frame_of_picture(index, path, self._attempt)
 
 
 class VideoSource:

@@ -11,6 +11,7 @@ from pathlib import Path
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.images import SUFFIXES, is_image
 from edgeleather.sources.address import Address, parse_address
+from edgeleather.sources.attempt import PLAIN_ATTEMPT, PictureAttempt
 from edgeleather.sources.files import VIDEO_SUFFIXES, PictureSource, VideoSource
 from edgeleather.sources.frame import FrameSource
 from edgeleather.sources.listing import PassedOver
@@ -32,11 +33,13 @@ def open_source(
     listener: StateListener = lambda state, detail: None,
     watch: WatchFrom | None = None,
     known: Sequence[PictureFile] | None = None,
+    attempt: PictureAttempt = PLAIN_ATTEMPT,
 ) -> FrameSource:
     """A source by what the user wrote: a picture, folder, glob pattern or video file, a camera or a stream's address.
 
     `stop` ends the wait for a frame and the listing of files, `patience` is for live sources, `listener` gets their states, and
-    `watch` goes on with the pictures that come into a folder, but for those that are `known`.
+    `watch` goes on with the pictures that come into a folder, but for those that are `known`. `attempt` surrounds the decoding
+    of picture files.
 
     Raises:
         EdgeLeatherError: nothing is there, or it is none of these.
@@ -53,12 +56,12 @@ def open_source(
     if address.is_live:
         return LiveSource(address, stop, patience, listener)
     if watch:
-        folder = WatchedFolder(Path(address.text), watch, stop, listener, known, patience.stall_seconds)
+        folder = WatchedFolder(Path(address.text), watch, stop, listener, known, patience.stall_seconds, attempt)
         return ReadAhead(folder, stop)
-    return _source_of_files(address.text, stop)
+    return _source_of_files(address.text, stop, attempt)
 
 
-def _source_of_files(place: str, stop: threading.Event) -> FrameSource:
+def _source_of_files(place: str, stop: threading.Event, attempt: PictureAttempt) -> FrameSource:
     path = Path(place)
     if path.is_dir():
         pictures = _pictures_of_folder(path, stop)
@@ -67,10 +70,10 @@ def _source_of_files(place: str, stop: threading.Event) -> FrameSource:
                 f"{place}: expected pictures in this folder ({', '.join(s[1:] for s in SUFFIXES)}), found none. "
                 f"For those in its folders, quote a pattern: --source '{place.rstrip('/')}/*/*.png'"
             )
-        return ReadAhead(PictureSource(pictures), stop)
+        return ReadAhead(PictureSource(pictures, attempt), stop)
     if path.is_file():
         if is_image(path):
-            return PictureSource([path])
+            return PictureSource([path], attempt)
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return ReadAhead(VideoSource(path), stop)
         known = ", ".join(suffix[1:] for suffix in (*SUFFIXES, *VIDEO_SUFFIXES))
@@ -81,7 +84,7 @@ def _source_of_files(place: str, stop: threading.Event) -> FrameSource:
         pictures = matching_pictures(place, stop)
         if not pictures and not stop.is_set():
             raise EdgeLeatherError(f"{place}: expected pictures that match this pattern, found none.")
-        return ReadAhead(PictureSource(pictures), stop)
+        return ReadAhead(PictureSource(pictures, attempt), stop)
     found = "a pipe or device" if path.exists() else "nothing"
     raise EdgeLeatherError(f"{place}: expected {_KINDS}, found {found} there.")
 

@@ -39,11 +39,11 @@ def matching_pictures(pattern: str, stop: threading.Event) -> list[Path]:
 
 
 class _Place(NamedTuple):
-    """A file or folder on the way; those with fewer links come first. `index` is the part of the pattern that comes next."""
+    """A file or folder on the way; those with fewer links come first. `part_index` is the part of the pattern that comes next."""
 
     links: int
     path: Path
-    index: int
+    part_index: int
     identity: tuple[int, int] | str
     is_folder: bool
 
@@ -55,17 +55,17 @@ def _matching_files(pattern: str, stop: threading.Event) -> Iterator[_Place]:
     _push(waiting, Path(parts[0]) if Path(pattern).is_absolute() else Path(), Path(pattern).is_absolute(), 0)
     while waiting and not stop.is_set():
         place = heapq.heappop(waiting)
-        if place.index == len(parts):
+        if place.part_index == len(parts):
             if not place.is_folder and is_image(place.path):
                 yield place
-        elif place.is_folder and (place.identity, place.index) not in entered:
-            entered.add((place.identity, place.index))
+        elif place.is_folder and (place.identity, place.part_index) not in entered:
+            entered.add((place.identity, place.part_index))
             _enter(place, parts, waiting, stop)
 
 
 def _enter(place: _Place, parts: tuple[str, ...], waiting: list[_Place], stop: threading.Event) -> None:
     """Add what a folder holds that matches the next part of the pattern."""
-    part, following = parts[place.index], place.index + 1
+    part, following = parts[place.part_index], place.part_index + 1
     if part == "**":
         _push(waiting, place.path, following, place.links)
     elif not glob.has_magic(part):
@@ -77,7 +77,7 @@ def _enter(place: _Place, parts: tuple[str, ...], waiting: list[_Place], stop: t
             return
         if part == "**" and not name.startswith("."):
             is_last = following == len(parts)
-            _push(waiting, place.path / name, place.index, place.links + is_link)
+            _push(waiting, place.path / name, place.part_index, place.links + is_link)
             if is_last:
                 _push(waiting, place.path / name, following, place.links + is_link)
         elif part != "**" and _matches(name, part):

@@ -16,6 +16,7 @@ from edgeleather.files import open_plain_file
 from edgeleather.imaging.headers import PictureHeader
 from edgeleather.imaging.images import decode_content, read_content
 from edgeleather.sources.arrivals import Arrival, Arrivals
+from edgeleather.sources.attempt import NO_MEMORY, PLAIN_ATTEMPT, PictureAttempt
 from edgeleather.sources.frame import DropPolicy, Frame
 from edgeleather.sources.listing import PassedOver, is_there, list_pictures, pictures_in
 from edgeleather.sources.picture_file import PictureFile, Stamp, digest_of, stamp_of
@@ -49,13 +50,14 @@ class WatchedFolder:
         listener: StateListener,
         known: Sequence[PictureFile] | None = None,
         silent_seconds: float | None = None,
+        attempt: PictureAttempt = PLAIN_ATTEMPT,
     ) -> None:
         """Look what is there. `known` are the pictures that an earlier run saw; after `silent_seconds` without one it is silent.
 
         Raises:
             EdgeLeatherError: no such folder.
         """
-        self._folder, self._stop, self._listener = folder, stop, listener
+        self._folder, self._stop, self._listener, self._attempt = folder, stop, listener, attempt
         there = list_pictures(folder)
         self._seen = SeenPictures((there if watch == "new" else ()) if known is None else known)
         self._passed_over = PassedOver(folder)
@@ -136,7 +138,7 @@ class WatchedFolder:
         path = self._folder / name
         started = time.perf_counter()
         is_hurried = not arrival.is_quiet
-        copy = _read(path, is_hurried)
+        copy = self._copy(path, is_hurried, arrival.stamp)
         stamp = copy.stamp or arrival.stamp
         if copy.is_whole and arrival.is_doubtful and self._seen.is_known(name, stamp, copy.digest):
             self._arrivals.done(name, stamp)
@@ -158,6 +160,14 @@ class WatchedFolder:
         image = None if error else copy.image
         milliseconds = 1e3 * (time.perf_counter() - started)
         return Frame(index, time.time(), printable(str(path)), image, milliseconds, error, seen=seen)
+
+    def _copy(self, path: Path, is_hurried: bool, stamp: Stamp) -> _Copy:
+        if refusal := self._attempt.refusal(path):
+            return _Copy(stamp, None, None, printable(refusal), False, False)
+        self._attempt.begin(path)
+        copy = _read(path, is_hurried, self._attempt.max_megapixels)
+        self._attempt.end(path)
+        return copy
 
     def _has_failed(self, copy: _Copy, arrival: Arrival, path: Path) -> bool:
         """Whether a picture that is not whole has had time enough; one that was seen may be one that nobody may read any more."""
@@ -188,12 +198,12 @@ class _Copy(NamedTuple):
         return self.image is not None and self.is_consistent and not self.may_be_unwritten
 
 
-def _read(path: Path, is_hurried: bool) -> _Copy:
+def _read(path: Path, is_hurried: bool, max_megapixels: float) -> _Copy:
     stamp = None
     try:
         with open_plain_file(path) as stream:
             stamp = stamp_of(os.fstat(stream.fileno()))
-            header, content = read_content(path, stream)
+            header, content = read_content(path, stream, max_megapixels)
             is_consistent = stamp_of(os.fstat(stream.fileno())).written == stamp.written
         image = decode_content(path, header, content)
     except OSError as error:
@@ -201,6 +211,8 @@ def _read(path: Path, is_hurried: bool) -> _Copy:
         return _Copy(stamp, None, None, printable(text), False, False)
     except EdgeLeatherError as error:
         return _Copy(stamp, None, None, str(error), False, False)
+    except MemoryError:
+        return _Copy(stamp, None, None, printable(NO_MEMORY.format(path=path)), False, False)
     zeros = _UNWRITTEN_BYTES_IN_A_HURRY if is_hurried else min(_UNWRITTEN_BYTES, 1 + len(content) // 8)
     return _Copy(stamp, image, digest_of(content), None, is_consistent, _may_be_unwritten(header, content, zeros))
 

@@ -7,14 +7,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.events.entry import Entry
 from edgeleather.events.journal import Journal
 from edgeleather.events.stop import Stop
 from edgeleather.events.writers import LoopWriter
-from edgeleather.inspection.inspector import Inspector
-from edgeleather.sources.frame import FrameSource
+from edgeleather.inspection.inspector import Inspection
+from edgeleather.sources.frame import Frame, FrameSource
 
 # How long a thread may keep Python's lock when inference has come back and wants it. With the usual 5 ms a store cost 4.6 % of
 # the frame rate here, with this 1.6 % (memory-bank INT8 at 256 x 256, 2 cores).
@@ -23,13 +24,17 @@ _SWITCH_SECONDS = 0.0002
 
 @dataclass
 class Counts:
-    """What a loop came to: `captured` = `inferred` + `dropped` + `failed`; `defects` and `unrecorded` are among these."""
+    """What a loop came to: `captured` = `inferred` + `dropped` + `failed`.
+
+    `defects` and `unfamiliar` are among the inferred ones, `unrecorded` among all.
+    """
 
     captured: int = 0
     inferred: int = 0
     dropped: int = 0
     failed: int = 0
     defects: int = 0
+    unfamiliar: int = 0
     unrecorded: int = 0
     seconds: float = 0.0
     fps: float = 0.0
@@ -38,9 +43,15 @@ class Counts:
     first_failure: str | None = None
 
 
+class FrameInspector(Protocol):
+    """Gives the inspection of a frame; what is wrong with the frame makes it a failed one."""
+
+    def inspect(self, frame: Frame, /) -> Inspection: ...
+
+
 def run_loop(
     source: FrameSource,
-    inspector: Inspector,
+    inspector: FrameInspector,
     writers: Sequence[LoopWriter],
     stop: Stop,
     journal: Journal | None = None,
@@ -64,6 +75,7 @@ def run_loop(
                 counts.first_failure = counts.first_failure or inspection.error
                 counts.inferred += inspection.verdict != "failed"
                 counts.defects += inspection.verdict == "defect"
+                counts.unfamiliar += inspection.verdict == "unfamiliar"
                 if stop.is_set():
                     break
     except EdgeLeatherError as error:

@@ -16,17 +16,22 @@ from edgeleather.events.recording import RecordingSettings, opened_journal
 from edgeleather.events.stop import Stop
 from edgeleather.events.store import Store
 from edgeleather.events.writers import LoopWriter
+from edgeleather.imaging.images import MAX_MEGAPIXELS
 from edgeleather.imaging.quiet import quiet_opencv
 from edgeleather.inspection.inspector import Inspector, InspectorSettings
 from edgeleather.inspection.opening import open_inspector
 from edgeleather.sources.address import Address
+from edgeleather.sources.attempt import PictureAttempt, PlainAttempt
 from edgeleather.sources.credentials import Credentials
 from edgeleather.sources.frame import FrameSource
 from edgeleather.sources.opening import open_source
 from edgeleather.sources.patience import Patience
 from edgeleather.sources.states import State
 from edgeleather.sources.watched import WatchFrom
+from edgeleather.station.attempts import Attempts
+from edgeleather.station.guarded_run import EndProcess, GuardedRun
 from edgeleather.station.loop import Counts, run_loop
+from edgeleather.station.watchdog import DEFAULT_HUNG_SECONDS
 from edgeleather.station.watching import known_pictures
 
 _LOGGER = logging.getLogger(__name__)
@@ -43,7 +48,8 @@ OpenWriters = Callable[[], Sequence[LoopWriter]]
 class RunSettings:
     """What a run inspects and with what; None for `recording` keeps no store. Secrets are filled in, paths usable as they are.
 
-    A station (`is_station`) goes on where its earlier run ended, and its start and end are logged.
+    `max_megapixels` is what a picture file may have. A frame that is inside the engine for `hung_seconds` is a fault. A station
+    (`is_station`) goes on where its earlier run ended, and its start and end are logged.
     """
 
     bundle: Path
@@ -52,6 +58,8 @@ class RunSettings:
     patience: Patience = Patience()
     watch: WatchFrom | None = None
     recording: RecordingSettings | None = None
+    max_megapixels: float = MAX_MEGAPIXELS
+    hung_seconds: float = DEFAULT_HUNG_SECONDS
     is_station: bool = False
 
 
@@ -74,7 +82,9 @@ class Summary(Counts):
         """The counts as one line."""
         return (
             f"{self.captured} captured = {self.inferred} inferred + {self.dropped} dropped + {self.failed} failed; "
-            f"{self.defects} with defects; {self.fps:.1f} frames a second"
+            f"{self.defects} with defects; "
+            + (f"{self.unfamiliar} unfamiliar; " if self.unfamiliar else "")
+            + f"{self.fps:.1f} frames a second"
             + ("; stopped by a signal" if self.stopped_by_signal else "")
         )
 
@@ -84,11 +94,13 @@ def inspect_source(
     open_writers: OpenWriters = lambda: (),
     stop: Stop | None = None,
     credentials: Credentials | None = None,
+    end_process: EndProcess | None = None,
 ) -> Summary:
     """Inspect a source until it ends or `stop` is set.
 
     `open_writers` is called once all else is open; the loop closes what it gives. `credentials` take the secrets out of what is
-    logged and told.
+    logged and told. `end_process` is called from another thread, after the records are written, when the run is to end and the
+    engine does not come back.
 
     Raises:
         EdgeLeatherError: bundle, store, sinks, source or writers cannot be opened.
@@ -101,10 +113,14 @@ def inspect_source(
         quiet_opencv(),
         open_inspector(settings.bundle, settings.inspector) as inspector,
         _journal(recording, credentials, stop) as journal,
+        _attempts(settings) as attempts,
     ):
         _LOGGER.log(level, "%s starts: %s", name, _description(settings, inspector))
-        frames = _frames(settings, journal, credentials, stop)
-        counts = run_loop(frames, inspector, open_writers(), stop, journal)
+        attempt = attempts or PlainAttempt(settings.max_megapixels)
+        frames = _frames(settings, journal, credentials, stop, attempt)
+        run = GuardedRun(inspector, open_writers(), stop, journal, attempts)
+        with run.watched(settings.hung_seconds, end_process):
+            counts = run_loop(frames, run, run.writers, stop, journal)
         counts.source_error = counts.source_error and credentials.hide(counts.source_error)
         summary = _summary(counts, inspector, journal)
         reason = f"; {summary.source_error}" if summary.source_error else ""
@@ -121,7 +137,21 @@ def _journal(recording: RecordingSettings | None, credentials: Credentials, stop
         yield journal
 
 
-def _frames(settings: RunSettings, journal: Journal | None, credentials: Credentials, stop: Stop) -> FrameSource:
+@contextlib.contextmanager
+def _attempts(settings: RunSettings) -> Iterator[Attempts | None]:
+    """Notes of which picture file is in hand, of a station alone."""
+    if not settings.is_station or settings.recording is None or settings.address.is_live:
+        yield None
+        return
+    with contextlib.closing(Store(settings.recording.store_folder)) as store:
+        opened = Attempts(store, settings.max_megapixels)
+    with opened as attempts:
+        yield attempts
+
+
+def _frames(
+    settings: RunSettings, journal: Journal | None, credentials: Credentials, stop: Stop, attempt: PictureAttempt
+) -> FrameSource:
     """The source, whose states are logged and are the journal's."""
 
     def on_state(state: State, detail: str) -> None:
@@ -136,7 +166,7 @@ def _frames(settings: RunSettings, journal: Journal | None, credentials: Credent
             known = known_pictures(store, Path(settings.address.text))
     if settings.is_station and not settings.address.is_live:
         on_state("streaming", settings.address.name)  # ends the fault of an earlier run whose source was lost
-    return open_source(settings.address, stop, settings.patience, on_state, settings.watch, known)
+    return open_source(settings.address, stop, settings.patience, on_state, settings.watch, known, attempt)
 
 
 def _description(settings: RunSettings, inspector: Inspector) -> str:

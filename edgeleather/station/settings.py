@@ -10,14 +10,17 @@ from edgeleather.errors import is_one_line
 from edgeleather.events.alarms import AlarmRules
 from edgeleather.events.journal import StoreSettings
 from edgeleather.events.sinks.table import SinkSettings, decode_sink
+from edgeleather.imaging.images import MAX_MEGAPIXELS
 from edgeleather.imaging.preprocess import Fit
 from edgeleather.inspection.decisions import DecisionRules
 from edgeleather.inspection.inspector import InspectorSettings
 from edgeleather.sources.address import Address, has_literal_credentials, parse_address
 from edgeleather.sources.patience import DEFAULT_STILL_SECONDS, Patience
 from edgeleather.sources.watched import WatchFrom
+from edgeleather.station.watchdog import DEFAULT_HUNG_SECONDS
 
 _MOST_SECONDS = 1e6
+_MOST_MEGAPIXELS = 1000.0  # more, OpenCV does not decode
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,21 @@ class SourceSettings:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """How frames become model images, where not as the bundle says."""
+    """How frames become model images, where not as the bundle says, and how large a picture file may be."""
 
     DEFAULTS_APPLY: ClassVar[bool] = True
     mode: Literal["resize", "tiles"] | None = None
     fit: Fit | None = None
     white_level: int | None = None
+    max_megapixels: float = MAX_MEGAPIXELS
 
     def __post_init__(self) -> None:
         if self.white_level is not None and not 1 <= self.white_level <= 65_535:
             raise ValueError(f"white_level: expected 1 to 65535, got {self.white_level}")
+        if not 0 < self.max_megapixels <= _MOST_MEGAPIXELS:
+            raise ValueError(
+                f"max_megapixels: expected more than 0 and at most {_MOST_MEGAPIXELS:g}, got {self.max_megapixels}"
+            )
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ class StationSettings:
     backend: str | None = None
     threads: int | None = None
     false_alarm_rate: float | None = None
+    hung_seconds: float = DEFAULT_HUNG_SECONDS
     input: InputSettings = InputSettings()
     decision: DecisionRules = DecisionRules()
     alarm: AlarmRules = AlarmRules()
@@ -121,6 +130,8 @@ class StationSettings:
             raise ValueError(f"threads: expected 1 to 256, got {self.threads}")
         if self.false_alarm_rate is not None and not 0 < self.false_alarm_rate < 1:
             raise ValueError(f"false_alarm_rate: expected more than 0 and less than 1, got {self.false_alarm_rate}")
+        if not 1 <= self.hung_seconds <= _MOST_SECONDS:
+            raise ValueError(f"hung_seconds: expected at least 1, got {self.hung_seconds}")
         if self.input.fit and self.input.mode == "tiles":
             raise ValueError(f"input.fit: {self.input.fit} is for mode resize; tiles take frames of any aspect ratio")
 

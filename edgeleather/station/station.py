@@ -14,6 +14,7 @@ from edgeleather.sources.address import Address
 from edgeleather.sources.credentials import Credentials
 from edgeleather.sources.live import make_device
 from edgeleather.sources.opening import open_source
+from edgeleather.station.guarded_run import EndProcess
 from edgeleather.station.reading import read_station
 from edgeleather.station.running import OpenWriters, RunSettings, Summary, inspect_source
 from edgeleather.station.settings import StationSettings
@@ -45,10 +46,11 @@ class Station:
         path = Path(path)
         return cls(read_station(path), path.absolute().parent)
 
-    def run(self, open_writers: OpenWriters = lambda: ()) -> Summary:
+    def run(self, open_writers: OpenWriters = lambda: (), end_process: EndProcess | None = None) -> Summary:
         """Inspect until `stop` is called or the source ends; no signal is handled here.
 
-        `open_writers` gives what is to get every entry beside the store.
+        `open_writers` gives what is to get every entry beside the store. `end_process` is called from another thread, after the
+        records are written, when `stop` was called and the engine does not come back; without it the run then waits on.
 
         Raises:
             EdgeLeatherError: bundle, store or a sink cannot be opened, a secret is missing, or the source is not there (files;
@@ -66,9 +68,11 @@ class Station:
             settings.source.patience,
             settings.source.watch,
             recording,
+            settings.input.max_megapixels,
+            settings.hung_seconds,
             is_station=True,
         )
-        return inspect_source(chosen, open_writers, self.stop_request, credentials)
+        return inspect_source(chosen, open_writers, self.stop_request, credentials, end_process)
 
     def stop(self) -> None:
         """End the run after the frame in hand; three seconds later nothing is waited for any more. Safe in a signal handler."""

@@ -67,3 +67,10 @@ def test_changes_alternate_and_say_what_the_window_holds(verdicts, raise_frames,
 def test_rules_that_cannot_be_are_refused(values):
     with pytest.raises(ValueError, match="expected"):
         AlarmRules(**values)
+
+
+def test_an_unfamiliar_frame_counts_as_a_defect_above_the_threshold_and_else_tells_nothing():
+    alarm = Alarm(AlarmRules(raise_frames=2, of_frames=2))
+    assert [alarm.take("unfamiliar", is_above) for is_above in (True, False, True)] == [None, None, "raised"]
+    assert [alarm.take("unfamiliar") for _ in range(5)] == [None] * 5 and alarm.is_raised
+    assert [alarm.take("good") for _ in range(2)] == [None, "cleared"]

@@ -32,6 +32,10 @@ def inspection(frame, verdict="good", noise=None):
     )  # fmt: skip
 
 
+def unfamiliar(frame, score=0.5):
+    return replace(inspection(frame), verdict="unfamiliar", score=score, reason="too dark", distance=41.5)
+
+
 def opened(folder, alarm=AlarmRules(), pictures=PictureRules(free_floor_mb=0), **settings):
     return Journal(folder, StoreSettings(pictures=pictures, **settings), alarm, "line-3", "calf")
 
@@ -295,3 +299,39 @@ def free_bytes(folder):
 
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
+
+
+def test_an_unfamiliar_frame_is_a_row_with_its_reason_and_counts_for_the_alarm_above_the_threshold(tmp_path):
+    journal = opened(tmp_path)
+    taken = [journal.take(one) for one in (unfamiliar(0), unfamiliar(1, 2.0), unfamiliar(2), inspection(3))]
+    journal.close(Stop())
+    assert [one.alarm for one in taken] == [None, "raised", None, "cleared"]
+    first, *_ = found = bodies(tmp_path, "unfamiliar")
+    assert [row["frame"] for row in found] == [0, 1, 2] and first["verdict"] == first["topic"] == "unfamiliar"
+    assert (first["reason"], first["distance"]) == ("too dark", 41.5)
+    good = bodies(tmp_path, "good")[0]
+    assert good["reason"] is None and good["distance"] is None
+
+
+def test_a_few_unfamiliar_frames_have_pictures_and_none_once_the_view_is_a_fault(tmp_path):
+    journal = opened(tmp_path)
+    for n in range(30):
+        journal.take(unfamiliar(n))
+        time.sleep(0.02)
+    journal.take(inspection(30, "defect"))
+    journal.close(Stop())
+    names = [row["picture"] for row in bodies(tmp_path, "unfamiliar")]
+    assert sum(map(bool, names)) == 5 and names[5:] == [None] * 25
+    assert journal.pictures.kept == 6 and journal.pictures.skipped == 0, "defects are not pushed out"
+    (fault,) = bodies(tmp_path, "fault")
+    assert (fault["what"], fault["state"]) == ("view", "raised") and fault["detail"].endswith("the last: too dark")
+
+
+def test_while_the_view_is_a_fault_no_unfamiliar_frame_has_a_picture(tmp_path):
+    first = opened(tmp_path)
+    first.faults.change("raised", "view", "the lamp is out")
+    first.close(Stop())
+    second = opened(tmp_path)
+    second.take(unfamiliar(0))
+    second.close(Stop())
+    assert bodies(tmp_path, "unfamiliar")[0]["picture"] is None and len(bodies(tmp_path, "fault")) == 1

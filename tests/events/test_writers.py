@@ -3,13 +3,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.events.entry import Entry
 from edgeleather.events.stop import Stop
 from edgeleather.events.writers import DefectPicturesWriter, JsonLinesWriter, QueuedWriter, terminal_line
+from edgeleather.imaging.images import read_image
 from edgeleather.inspection.inspector import Inspection
 
 RUNNING = Stop()
@@ -51,8 +54,6 @@ def test_a_full_disk_leaves_whole_lines_and_counts_what_was_lost(small_disk):
 
 @pytest.mark.tmpfs
 def test_a_full_disk_leaves_no_half_picture(small_disk, noise_bgr):
-    import numpy as np
-
     (small_disk / "fill").write_bytes(b"x" * 50_000)
     defect = Inspection(
         0,
@@ -147,3 +148,20 @@ def test_a_pipe_without_a_reader_is_an_error_and_no_wait(tmp_path):
 def test_the_terminal_line_of_each_verdict():
     assert "good    score 1.000 (threshold 2.000)" in terminal_line(entry(source="a.png"))
     assert terminal_line(entry(verdict="failed", error="no picture", source="a.png")).endswith("a.png: no picture")
+
+
+def test_the_terminal_line_of_an_unfamiliar_frame_says_why():
+    seen = entry(7, "unfamiliar", source="a.png")
+    line = terminal_line(seen._replace(inspection=replace(seen.inspection, reason="too dark")))
+    assert line == "     7  unfamiliar  too dark  score 1.000 (threshold 2.000)  1.0 ms  a.png"
+
+
+def test_an_unfamiliar_frame_has_a_picture_with_or_without_a_map(tmp_path, noise_bgr):
+    writer = DefectPicturesWriter(tmp_path)
+    seen = replace(entry(0, "unfamiliar").inspection, image=noise_bgr, reason="the camera\u2019s lamp is out")
+    with_map = replace(seen, frame=1, anomaly_map=np.ones((64, 64), np.float32), map_box_xywh=(0, 0, 64, 64))
+    for one in (seen, with_map, replace(seen, frame=2, verdict="good")):
+        writer.write(Entry(one))
+    plain, heated = (read_image(path) for path in sorted(tmp_path.iterdir()))
+    assert plain.shape == heated.shape == (22 + 64, 128, 3)
+    assert np.array_equal(plain[22:, :64], plain[22:, 64:]) and not np.array_equal(heated[22:, :64], heated[22:, 64:])

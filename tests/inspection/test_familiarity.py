@@ -12,6 +12,7 @@ import pytest
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.inspection.decisions import DecisionRules
 from edgeleather.inspection.inspector import Inspector, InspectorSettings
+from edgeleather.sources.frame import Frame
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +95,8 @@ def test_without_areas_frames_of_any_size_are_inspected(inspector, good):
 def test_a_frame_size_that_no_frame_can_have_is_refused():
     with pytest.raises(ValueError, match="frame_size_px"):
         DecisionRules(frame_size_px=(0, 480))
+
+
+def test_a_frame_that_a_camera_keeps_giving_is_unfamiliar(inspector, good):
+    inspection = inspector.inspect(Frame(0, 0.0, "camera", good[0], frozen_seconds=12.0))
+    assert inspection.verdict == "unfamiliar" and inspection.reason == "the camera has given this same frame for 12 s"

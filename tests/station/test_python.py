@@ -32,11 +32,21 @@ def station_file(folder, bundle, address, *more):
     return file
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+
+
+def wakeup_fd():
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor)
+    return descriptor
+
+
 def state_of_the_process():
     """What the issue names: handlers, switch interval, OpenCV's level; and logging's."""
     logger = logging.getLogger("edgeleather")
     return {
-        "handlers": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)},
+        "handlers": {number: signal.getsignal(number) for number in SIGNALS},
+        "wakeup": wakeup_fd(),
         "timer": signal.getitimer(signal.ITIMER_REAL),
         "switch": sys.getswitchinterval(),
         "opencv": cv2.utils.logging.getLogLevel(),

@@ -251,6 +251,8 @@ def test_check_says_what_the_station_is(bundle, good_picture, tmp_path, monkeypa
         ("[source]", "[alarm]\nraise_frames = 3\n[source]", "alarm: expected 1 <= raise_frames <= of_frames"),
         ("[source]", "[decision]\nmin_area_mm2 = 3.0\n[source]", "decision: min_area_mm2 needs mm_per_px"),
         ("[source]", "[decision]\nregion_of_interest_xy = [[0, 0], [1, 1]]\n[source]", "at least three points"),
+        ("[source]", "hung_seconds = 0.5\n[source]", "hung_seconds: expected at least 1, got 0.5"),
+        ("[source]", "[input]\nmax_megapixels = 0\n[source]", "input: max_megapixels: expected more than 0 and at most 1000"),
         ("[source]", "[store]\nkeep_days = -1\n[source]", "store: keep_days: expected more than 0"),
         ("[source]", "[store.pictures]\nmax_mb = 0\n[source]", "store.pictures: max_mb: expected more than 0"),
         ("[source]", "[sinks.a]\nkind = 'fax'\n[source]", "sinks.a.kind: expected one of command, jsonl, mqtt, webhook"),
