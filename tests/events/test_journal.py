@@ -15,7 +15,7 @@ from edgeleather.events.journal import Journal, StoreSettings
 from edgeleather.events.outbox import Deliverer
 from edgeleather.events.pictures import PICTURES_FOLDER, PictureRules
 from edgeleather.events.stop import Stop
-from edgeleather.events.store import STORE_FILE, Filter, Store
+from edgeleather.events.store import STORE_FILE, VERDICT_TOPICS, Filter, Store
 from edgeleather.inspection.inspector import Inspection, Inspector, InspectorSettings
 from edgeleather.sources.memory import MemorySource
 from edgeleather.station.loop import run_loop
@@ -288,7 +288,7 @@ def test_on_a_full_disk_verdicts_go_on_unrecorded_until_there_is_room_again(
     assert summary.inferred == 400 == len(seen)
     flagged = [one.inspection.frame for one in seen if one.unrecorded]
     assert flagged and flagged == list(range(flagged[0], flagged[-1] + 1)) and flagged[-1] <= 300
-    rows = [row["frame"] for row in bodies(small_disk_2mb, "good", "defect", "failed")]
+    rows = [row["frame"] for row in bodies(small_disk_2mb, *VERDICT_TOPICS)]
     assert rows == [n for n in range(400) if n not in flagged]
     assert summary.unrecorded == len(flagged) and len(lines()) == 2
     assert "database or disk is full" in lines()[0] and f"{len(flagged)} verdicts were not recorded" in lines()[1]
