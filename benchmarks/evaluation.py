@@ -136,8 +136,8 @@ def _familiarity(bundle: Bundle, thresholds: Thresholds) -> Callable[[FrameMap],
 
     def is_unfamiliar(result: FrameMap) -> bool:
         prepared = result.prepared
-        is_defect = result.score > thresholds.verdict_for(prepared.count).value
-        return check.of(thinned(prepared), result.anomaly_map, result.score, is_defect).reason is not None
+        is_above = result.score > thresholds.verdict_for(prepared.count).value
+        return check.of(thinned(prepared), result.anomaly_map, result.score, is_above).reason is not None
 
     return is_unfamiliar
 

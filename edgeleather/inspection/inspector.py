@@ -33,6 +33,8 @@ from edgeleather.inspection.inference import FrameMap, infer_prepared
 from edgeleather.sources.files import frame_of_picture
 from edgeleather.sources.frame import Frame
 
+_LEAST_SIDE_PX = 32  # of the inspected part of a map, in model pixels, that can be compared with good pictures
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -203,8 +205,9 @@ class Inspector:
             small = len(found) - len(regions)
         verdict: VerdictName = "defect" if regions else "good"
         likeness = Likeness(None, None)
-        if self._familiarity:
-            likeness = self._familiarity.of(images, part, score, is_defect=bool(regions))
+        # A region of interest of a few pixels has no contrast and no sharpness to compare.
+        if self._familiarity and min(part.shape) >= _LEAST_SIDE_PX:
+            likeness = self._familiarity.of(images, part, score, is_above=score > threshold)
         if likeness.reason:
             verdict = "unfamiliar"
         return _Decision(verdict, score, threshold, regions, small, shown, likeness.distance, likeness.reason)
