@@ -7,7 +7,8 @@ import numpy as np
 from edgeleather.arrays import AnyArray
 
 _LEAST_FRAMES = 10
-_ROWS, _COLUMNS = 16, 512  # of the thinned copy that is compared, at most twice as many
+# Of the rows that are compared: whole ones, since a part of each takes longer to read than all of it.
+_LEAST_ROWS, _MOST_ROWS, _BYTES = 4, 16, 65_536
 
 
 class Stillness:
@@ -27,8 +28,8 @@ class Stillness:
         """For how many seconds it has been frozen by the time `at` (monotonic, in seconds); None where it is not."""
         if not self._still_seconds:
             return None
-        height, width = image.shape[:2]
-        thinned = image[:: max(1, height // _ROWS), :: max(1, width // _COLUMNS)]
+        rows = max(_LEAST_ROWS, min(_MOST_ROWS, _BYTES // max(1, image[:1].nbytes)))
+        thinned = image[:: max(1, len(image) // rows)]
         if self._thinned is None or not np.array_equal(thinned, self._thinned):
             self._thinned, self._since, self._frames = thinned.copy(), at, 1
             return None
