@@ -52,10 +52,7 @@ def benchmark_bundles(
     """
     data, out = Path(data) if isinstance(data, str) else data, Path(out)
     opened = [read_bundle(Path(folder)).with_white_level(white_level) for folder in bundles]
-    if len({bundle.folder.resolve().name for bundle in opened}) < len(opened):
-        raise EdgeLeatherError(
-            "expected bundles of different names, got two of the same; the report tells them apart by it."
-        )
+    _require_different_names(opened)
     require_report_folder(out, data if isinstance(data, Path) else data.root)
     index = index_dataset(data, needs="test")
     for bundle in opened:
@@ -83,6 +80,13 @@ def benchmark_bundles(
     }
     _write(out, report, measured)
     return report
+
+
+def _require_different_names(bundles: Sequence[Bundle]) -> None:
+    if len({bundle.folder.resolve().name for bundle in bundles}) < len(bundles):
+        raise EdgeLeatherError(
+            "expected bundles of different names, got two of the same; the report tells them apart by it."
+        )
 
 
 def require_report_folder(out: Path, data: Path) -> None:

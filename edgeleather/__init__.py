@@ -6,6 +6,7 @@ internal and may change.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ __all__ = [
     "load",
     "teach",
 ]
+# The library configures no logging; without this line Python would print its warnings for a program that set none up.
+logging.getLogger("edgeleather").addHandler(logging.NullHandler())
+
 _FRONT_DOOR = {
     "BuildSettings": "edgeleather.engines.engine:BuildSettings",
     "CalibrationSettings": "edgeleather.calibration.calibrating:CalibrationSettings",

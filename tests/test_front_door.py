@@ -70,6 +70,7 @@ def test_an_example_of_the_runtime_runs_as_written(name, plant, monkeypatch):
     run_example(name, plant, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.train
 @pytest.mark.parametrize("name", OF_TRAINING)
 def test_an_example_of_training_runs_as_written(name, plant, monkeypatch):
@@ -95,6 +96,7 @@ def test_a_station_needs_no_command_line_and_no_training(plant):
     assert result.stdout.strip() == "8"
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_teaching_needs_no_command_line(tmp_path):
     make_dataset(tmp_path / "photos")

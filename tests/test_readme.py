@@ -54,6 +54,7 @@ def test_the_stations_file_is_read(tmp_path):
     assert station.alarm.of_frames == 3 and station.store.pictures.max_mb == 2000
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_the_commands_from_good_photos_to_verdicts_run(dataset_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -44,6 +44,7 @@ def test_a_backbone_stays_frozen_in_training_mode(name):
     assert all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_trained_backbone_learns_and_its_statistics_follow(name):
     student = build_backbone(name, ALL_LAYERS[name][:2], trained=True)

@@ -24,6 +24,8 @@ from edgeleather.inspection.inference import infer_frame
 from edgeleather.training.training import train
 from tests.tiny import settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fp32_only(run_folder, tmp_path):

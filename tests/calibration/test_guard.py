@@ -26,6 +26,8 @@ from edgeleather.calibration.sensitivity import LayerRanking, picture_of  # noqa
 from edgeleather.errors import EdgeLeatherError  # noqa: E402
 from edgeleather.records import read_record  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def case(bundle, dataset_folder):

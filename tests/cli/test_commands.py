@@ -243,6 +243,7 @@ def test_doctor_names_the_machine_and_replays_the_golden_frames(bundle, bundle_c
     assert run("doctor", bundle_copy).exit_code == 1
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_teach_goes_from_pictures_to_a_bundle_and_a_report(dataset_folder, tmp_path):
     result = run("teach", dataset_folder, "--method", "memory-bank", "--out", tmp_path / "b", "--json")
@@ -261,6 +262,7 @@ def test_train_then_export(dataset_folder, tmp_path):
     assert run("doctor", tmp_path / "b").exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_the_demo_leaves_a_bundle_an_inspected_film_pictures_and_a_report(tmp_path):
     result = run("demo", "--out", tmp_path / "demo")
@@ -272,6 +274,7 @@ def test_the_demo_leaves_a_bundle_an_inspected_film_pictures_and_a_report(tmp_pa
     assert "of 37 good ones 0 were" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_calibrate_with_a_guard_ranks_layers_and_says_what_it_cost(bundle_copy, dataset_folder, tmp_path):
     out = tmp_path / "layers"

@@ -87,6 +87,7 @@ def test_doctor_names_the_toy_and_replays_its_engine(with_toy, toy_bundle, toy_e
     assert engines["toy int8"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.train
 def test_benchmark_has_a_row_for_each_of_the_toys_graphs(with_toy, bundle, dataset_folder, tmp_path):
     options = ("--data", dataset_folder, "--out", tmp_path / "report", "--rounds", 1, "--repeats", 2)

@@ -68,6 +68,7 @@ def test_it_gives_the_bundle_its_record_and_leaves_no_run(taught):
     assert [path.name for path in lesson.bundle.folder.parent.iterdir()] == ["bundle"]
 
 
+@pytest.mark.slow
 def test_a_report_decodes_only_test_pictures_and_each_twice_in_a_process(taught, dataset_folder, tmp_path, monkeypatch):
     """To time with some of them and to score all; none to find its digest."""
     lesson, _ = taught

@@ -34,6 +34,8 @@ from edgeleather.training.training import load_trained, train  # noqa: E402
 from tests.test_torch_free import MAIN, run_walled  # noqa: E402
 from tests.tiny import MODE, settings  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Case:

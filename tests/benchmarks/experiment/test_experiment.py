@@ -33,6 +33,8 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.inspection.inference import infer_frame
 from edgeleather.methods.table import METHODS
 
+pytestmark = pytest.mark.slow
+
 METHOD = "ssim-ae"
 
 
