@@ -15,7 +15,7 @@ from edgeleather import __version__
 from edgeleather.benchmarks.rounds import ORIGINAL, Candidate, Measurement, measure
 from edgeleather.bundle.bundle import Bundle, read_bundle
 from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER
-from edgeleather.dataset.index import index_dataset
+from edgeleather.dataset.index import DatasetIndex, index_dataset
 from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.built import signature_file
 from edgeleather.engines.engine import backend_module
@@ -55,8 +55,7 @@ def benchmark_bundles(
     _require_different_names(opened)
     require_report_folder(out, data if isinstance(data, Path) else data.root)
     index = index_dataset(data, needs="test")
-    for bundle in opened:
-        index.require_fit(bundle.manifest.input_mode)
+    _require_fit(index, opened)
     candidates = [candidate for bundle in opened for candidate in _candidates(bundle)]
     measured, peak = measure(candidates, index, rounds, repeats, threads, white_level)
     trained = {bundle.folder: _trained(bundle) for bundle in opened}
@@ -87,6 +86,11 @@ def _require_different_names(bundles: Sequence[Bundle]) -> None:
         raise EdgeLeatherError(
             "expected bundles of different names, got two of the same; the report tells them apart by it."
         )
+
+
+def _require_fit(index: DatasetIndex, bundles: Sequence[Bundle]) -> None:
+    for bundle in bundles:
+        index.require_fit(bundle.manifest.input_mode)
 
 
 def require_report_folder(out: Path, data: Path) -> None:
