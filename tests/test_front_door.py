@@ -11,6 +11,7 @@ import sys
 import pytest
 
 import edgeleather as el
+from tests.conftest import REPOSITORY
 from tests.tiny import make_dataset
 from tests.walls import NOT_OF_THE_RUNTIME, run_walled
 
@@ -103,6 +104,19 @@ def test_teaching_needs_no_command_line(tmp_path):
     result = run_walled(TEACH, blocked=["edgeleather.cli"], folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "taught" / "manifest.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.train
+def test_the_readmes_lines_of_python_run_as_written(plant, tmp_path):
+    folder = shutil.copytree(
+        plant, tmp_path / "plant", ignore=shutil.ignore_patterns("taught", "small", "report", "store")
+    )
+    block = (REPOSITORY / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert "el.load(" in block and "el.teach(" in block and "el.Station" in block
+    result = run_walled(block, blocked=["edgeleather.cli"], folder=folder)
+    assert result.returncode == 0, result.stderr
+    assert (folder / "taught" / "manifest.json").is_file() and (folder / "store").is_dir()
 
 
 def test_a_missing_part_is_named_with_the_extra_that_brings_it(plant):
