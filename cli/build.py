@@ -94,7 +94,7 @@ def _print(result: BuildResult) -> None:
     if replay:
         click.echo(
             f"  {replay.frames} golden frames answered as recorded, at most {100 * replay.worst_deviation:.2g} % off; "
-            f"{result.median_ms:.2f} ms an image with {record.threads or 'no'} threads"
+            f"{result.median_ms:.2f} ms per image" + (f" with {record.threads} threads" if record.threads else "")
         )
         starts = ", then ".join(f"{ms:.0f} ms" for ms in result.start_ms)
         click.echo(f"  start, with the first image: {starts}" + (" with its cache" * (len(result.start_ms) > 1)))

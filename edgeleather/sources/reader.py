@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -13,6 +14,8 @@ from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.sources.devices.device import Device
 
 _OPEN_SECONDS = 20.0  # what a driver gets that has no time limit of its own
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class DeviceReader:
@@ -83,6 +86,7 @@ class DeviceReader:
             self.error = str(error)
         except Exception as error:  # whatever a driver throws: a thread that dies silently would hang the loop
             self.error = printable(str(error)) or type(error).__name__
+            _LOGGER.debug("reading failed", exc_info=True)  # it may be a bug of a device, which keeps its traceback
         finally:
             self._tried.set()
             with contextlib.suppress(Exception):  # a driver may throw here too, and nothing is lost by it
