@@ -222,7 +222,10 @@ def test_check_lists_problems_and_exits_with_1(dataset_folder, tmp_path):
     root = shutil.copytree(dataset_folder, tmp_path / "leather")
     (root / "ground_truth/cut/000_mask.png").unlink()
     result = run("dataset", "check", root)
-    assert result.exit_code == 1 and "test/cut/000.png: image without mask" in result.output
+    assert (
+        result.exit_code == 1
+        and "test/cut/000.png: expected a mask ground_truth/cut/000_mask.png, found none" in result.output
+    )
     as_json = json.loads(run("dataset", "check", root, "--json").stdout)
     assert as_json["problems"][0]["file"] == "test/cut/000.png"
 

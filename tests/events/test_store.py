@@ -171,5 +171,5 @@ def test_a_store_of_another_version_and_none_at_all_are_one_message(tmp_path):
     Store(tmp_path, create=True).close()
     with contextlib.closing(sqlite3.connect(tmp_path / STORE_FILE)) as connection:
         connection.execute("PRAGMA user_version = 7")
-    with pytest.raises(EdgeLeatherError, match="expected a store of version 1, got 7"):
+    with pytest.raises(EdgeLeatherError, match="expected a store of version 2, got 7"):
         Store(tmp_path, create=True)
