@@ -50,7 +50,7 @@ from edgeleather.training.run import (
 )
 
 _LOOKED_AT = 32  # model images that tell whether the pictures are flat
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
@@ -139,7 +139,7 @@ def _warn_of_flat_pictures(training: ModelImages, settings: TrainingSettings) ->
     if contrast < LEAST_CONTRAST:
         level = settings.input_mode.white_level
         cause = "overexposed or underexposed, or show no leather"
-        _log.warning(
+        _LOGGER.warning(
             "the good pictures are flat: their values vary by %.2g of 255. They are %s. An export may refuse what is trained on "
             "them.",
             contrast,
