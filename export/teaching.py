@@ -95,7 +95,9 @@ def _trained(index: DatasetIndex, choices: TrainingChoices, place: Path, out: Pa
         run = train_chosen(index, choices, place)
     except RunMismatchError:
         check_bundle_target(out, overwrite)  # a bundle that the other training finished is not given up
-        _LOGGER.info("the interrupted teaching of %s was of other choices or pictures, or is damaged: beginning anew", out)
+        _LOGGER.info(
+            "the interrupted teaching of %s was of other choices or pictures, or is damaged: beginning anew", out
+        )
         _empty(place)
         run = train_chosen(index, choices, place)
     _LOGGER.info("trained %s in %.1f s, best epoch %d", choices.method, run.training_seconds, run.best_epoch)

@@ -207,7 +207,9 @@ def _warn_of_strays(folder: Path) -> None:
     """Say that pictures lie where the layout has none."""
     strays = [path.name for path in sorted(folder.iterdir()) if is_image(path)] if folder.is_dir() else []
     if strays:
-        _LOGGER.warning("%s: passed over %d pictures (%s first); the layout is %s", folder, len(strays), strays[0], LAYOUT)
+        _LOGGER.warning(
+            "%s: passed over %d pictures (%s first); the layout is %s", folder, len(strays), strays[0], LAYOUT
+        )
 
 
 def _masks(folder: Path) -> Mapping[str, Path]:
