@@ -53,6 +53,7 @@ _LOOKED_AT = 32  # model images that tell whether the pictures are flat
 _LOGGER = logging.getLogger(__name__)
 
 
+@torch.random.fork_rng(devices=[])  # the caller's generator draws on as if nothing had been trained
 def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     """Train a method on a dataset's good pictures and leave a run in `out`.
 
@@ -99,6 +100,7 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     return run
 
 
+@torch.random.fork_rng(devices=[])
 def load_trained(run: Run, folder: Path) -> Method:
     """The trained method of a run folder, in evaluation mode.
 
