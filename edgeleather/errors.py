@@ -21,10 +21,12 @@ class EdgeLeatherError(Exception):
 
 
 class MissingPartError(EdgeLeatherError):
-    """An optional part is not installed; the message names the command that installs it."""
+    """A part is not installed; the message names the command that installs it. No `extra` brings what everything needs."""
 
-    def __init__(self, part: str, extra: str) -> None:
-        super().__init__(f"{part} not found: this needs the '{extra}' extra. Run: pip install 'edgeleather[{extra}]'")
+    def __init__(self, part: str, extra: str | None) -> None:
+        command = f"pip install 'edgeleather[{extra}]'" if extra else "pip install edgeleather"
+        needed = f"this needs the '{extra}' extra" if extra else "EdgeLeather needs it everywhere"
+        super().__init__(f"{part} not found: {needed}. Run: {command}")
 
 
 def is_one_line(text: str) -> bool:

@@ -11,15 +11,13 @@ from edgeleather.dataset.index import DatasetIndex, index_dataset
 from edgeleather.dataset.reading import Dataset
 from edgeleather.errors import EdgeLeatherError, MissingPartError
 from edgeleather.imaging.preprocess import Fit, InputMode
-from edgeleather.machine import is_installed
+from edgeleather.machine import TRAIN_PARTS, is_installed
 from edgeleather.methods.settings import MethodSettings, Scalar, chosen
 from edgeleather.progress import Progress
 from edgeleather.training.run import Run, TrainingSettings, check_run_folder
 
 if TYPE_CHECKING:
     from edgeleather.methods.method import Method, Preset
-
-TRAIN_PARTS = ("torch", "onnx", "onnxscript", "safetensors")
 
 
 @dataclass(frozen=True)
