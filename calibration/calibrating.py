@@ -34,6 +34,7 @@ from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.graphs import graph_files
 from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.progress import Progress
 
 DEFAULT_IMAGES = 100
 
@@ -140,8 +141,12 @@ def calibrate_bundle(
     >>> result.bundle.default_precision
     'int8'
     """
-    settings, folder = settings or CalibrationSettings(), Path(folder)
     data = Path(data) if isinstance(data, str) else data
+    with Progress("calibrating"):
+        return _calibrated(Path(folder), data, settings or CalibrationSettings())
+
+
+def _calibrated(folder: Path, data: Path | Dataset, settings: CalibrationSettings) -> CalibrationResult:
     # What calibration writes anew may be damaged: calibrating again is how it is mended.
     rewritten = _rewritten(settings)
     bundle = read_bundle(folder, lambda manifest: [n for n in without_original(manifest) if n not in rewritten])

@@ -20,7 +20,6 @@ from edgeleather.dataset.reading import Dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run, travelling
 from edgeleather.files import cannot_write, read_plain_file
-from edgeleather.progress import Progress
 from edgeleather.records import LARGEST_RECORD_BYTES, to_json
 from edgeleather.training.choices import TrainingChoices, preset_and_own, train_chosen
 from edgeleather.training.run import RUN_FILE, Run, RunMismatchError, read_run
@@ -117,8 +116,7 @@ def _bundled(
     bundle = export_run(place, made, index, false_alarm_rate, overwrite=True)
     calibrated, refused = None, None
     try:
-        with Progress("calibrating"):
-            calibrated = calibrate_bundle(made, index, calibration)
+        calibrated = calibrate_bundle(made, index, calibration)
     except BudgetError as error:
         refused = str(error)
     bundle = replace(bundle if calibrated is None else calibrated.bundle, folder=out)
