@@ -18,9 +18,9 @@ from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER
 from edgeleather.dataset.index import DatasetIndex, index_dataset
 from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.built import signature_file
-from edgeleather.engines.engine import backend_module
+from edgeleather.engines.engine import MOST_THREADS, backend_module
 from edgeleather.engines.table import BACKENDS
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, require_number
 from edgeleather.files import require_folder, write_atomically
 from edgeleather.machine import cpu_name, is_installed, usable_cores
 from edgeleather.training.run import RUN_FILE, read_run
@@ -50,9 +50,9 @@ def benchmark_bundles(
     >>> sorted({row["precision"] for row in report["rows"]})
     ['fp32', 'int8']
     """
+    _require_numbers(rounds, repeats, threads)
     data, out = Path(data) if isinstance(data, str) else data, Path(out)
-    opened = [read_bundle(Path(folder)).with_white_level(white_level) for folder in bundles]
-    _require_different_names(opened)
+    opened = _opened(bundles, white_level)
     require_report_folder(out, data if isinstance(data, Path) else data.root)
     index = index_dataset(data, needs="test")
     _require_fit(index, opened)
@@ -91,6 +91,22 @@ def _require_different_names(bundles: Sequence[Bundle]) -> None:
 def _require_fit(index: DatasetIndex, bundles: Sequence[Bundle]) -> None:
     for bundle in bundles:
         index.require_fit(bundle.manifest.input_mode)
+
+
+def _require_numbers(rounds: int, repeats: int, threads: int | None) -> None:
+    require_number("number of rounds", rounds, 1)
+    require_number("number of repeats", repeats, 1)
+    require_number("number of threads", threads, 1, MOST_THREADS)
+
+
+def _opened(bundles: Sequence[Path | str], white_level: int | None) -> list[Bundle]:
+    if isinstance(bundles, str | Path):  # a text is a sequence, too: of its letters
+        raise EdgeLeatherError(f"expected a list of bundles, got {str(bundles)!r}. Put it into a list of one.")
+    if not bundles:
+        raise EdgeLeatherError("expected at least one bundle to measure, got none.")
+    opened = [read_bundle(Path(folder)).with_white_level(white_level) for folder in bundles]
+    _require_different_names(opened)
+    return opened
 
 
 def require_report_folder(out: Path, data: Path) -> None:

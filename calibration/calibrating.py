@@ -9,7 +9,7 @@ import onnx
 
 from edgeleather.bundle.bundle import Bundle, read_bundle, without_original
 from edgeleather.bundle.golden import answers_file
-from edgeleather.bundle.manifest import FP16_GRAPH, FP32_GRAPH, GRAPH_FILES, INT8_GRAPH, Calibration, Cost, Manifest
+from edgeleather.bundle.manifest import FP16_GRAPH, FP32_GRAPH, GRAPH_FILES, Calibration, Cost, Manifest
 from edgeleather.calibration.comparison import CandidateGraph, Comparison
 from edgeleather.calibration.float32_nodes import find_float32_nodes
 from edgeleather.calibration.guard import DEFAULT_BUDGET, Budget, BudgetError, GuardedGraph, hold
@@ -34,6 +34,7 @@ from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.graphs import graph_files
 from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.progress import Progress
 
 DEFAULT_IMAGES = 100
 
@@ -140,8 +141,12 @@ def calibrate_bundle(
     >>> result.bundle.default_precision
     'int8'
     """
-    settings, folder = settings or CalibrationSettings(), Path(folder)
     data = Path(data) if isinstance(data, str) else data
+    with Progress("calibrating"):
+        return _calibrated(Path(folder), data, settings or CalibrationSettings())
+
+
+def _calibrated(folder: Path, data: Path | Dataset, settings: CalibrationSettings) -> CalibrationResult:
     # What calibration writes anew may be damaged: calibrating again is how it is mended.
     rewritten = _rewritten(settings)
     bundle = read_bundle(folder, lambda manifest: [n for n in without_original(manifest) if n not in rewritten])
@@ -293,14 +298,19 @@ def _added(
     default = bundle.default_precision
     if settings.precision == "auto":  # the fastest here of fp32 and the graphs that hold the budget
         default = GRAPH_FILES[min(speeds, key=lambda name: speeds[name])] if speeds else "fp32"
-    elif any(new.name == INT8_GRAPH for new in graphs):
+    elif any(new.name == _timed_graphs()["int8"] for new in graphs):
         default = "int8"
     return add_graphs(bundle, belongings, timed, ranges, default)
 
 
 def _speeds_ms(material: _Material, graphs: tuple[NewGraph, ...]) -> dict[str, float]:
-    """The median milliseconds of those graphs that ONNX Runtime is for, and of fp32 beside them."""
-    for_onnxruntime = {new.name: new.graph for new in graphs if new.name in (INT8_GRAPH, FP16_GRAPH)}
-    if not for_onnxruntime:
+    """The median milliseconds of those graphs that the reference backend tries first, and of fp32 beside them."""
+    timed = {new.name: new.graph for new in graphs if new.name in _timed_graphs().values()}
+    if not timed:
         return {}
-    return median_ms({FP32_GRAPH: material.fp32} | for_onnxruntime, material.comparison.compared.frames[0].images[:1])
+    return median_ms({FP32_GRAPH: material.fp32} | timed, material.comparison.compared.frames[0].images[:1])
+
+
+def _timed_graphs() -> dict[str, str]:
+    """The graph that the reference backend tries first, by precision."""
+    return {precision: names[0] for precision, names in capabilities(REFERENCE_BACKEND).graphs.items()}

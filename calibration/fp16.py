@@ -10,7 +10,6 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape
 _FLOAT, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 # Operands that an operator takes as float32 whatever its data are: a resize's scales and region.
 _ALWAYS_FLOAT = {"Resize": (1, 2)}
-_QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def to_fp16(model: ModelProto, float32_nodes: Collection[str]) -> ModelProto:

@@ -9,7 +9,6 @@ import click
 
 from edgeleather.cli.options import as_json_option, backend_option, bundle_argument, print_json, threads_option
 from edgeleather.engines.engine import PRECISIONS, BuildSettings
-from edgeleather.progress import Progress
 
 if TYPE_CHECKING:
     from edgeleather.export.building import BuildResult
@@ -68,8 +67,7 @@ def build(
     """
     from edgeleather.export import building
 
-    with Progress("building"):
-        result = building.build(bundle, backend, precision, BuildSettings(batch, workspace_mib, targets, threads))
+    result = building.build(bundle, backend, precision, BuildSettings(batch, workspace_mib, targets, threads))
     if as_json:
         print_json(result.as_json())
         return

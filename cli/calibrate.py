@@ -19,7 +19,6 @@ from edgeleather.cli.options import (
 from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND, capabilities
 from edgeleather.errors import MissingPartError
 from edgeleather.machine import is_installed
-from edgeleather.progress import Progress
 
 if TYPE_CHECKING:
     from edgeleather.calibration.calibrating import CalibrationResult, CalibrationSettings
@@ -151,8 +150,7 @@ def calibrate_and_report(bundle: Path, data: Path, settings: CalibrationSettings
     require_onnx()
     from edgeleather.calibration.calibrating import calibrate_bundle
 
-    with Progress("calibrating"):
-        result = calibrate_bundle(bundle, data, settings)
+    result = calibrate_bundle(bundle, data, settings)
     print_calibration(result, settings, quiet)
     return result
 

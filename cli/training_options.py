@@ -19,10 +19,10 @@ from edgeleather.cli.options import (
     white_level_option,
 )
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.machine import is_installed
+from edgeleather.machine import TRAIN_PARTS, is_installed
 from edgeleather.methods.settings import Choice, choices_of
 from edgeleather.methods.table import METHODS
-from edgeleather.training.choices import TRAIN_PARTS, TrainingChoices, imported_method
+from edgeleather.training.choices import TrainingChoices, imported_method
 
 _OWN = "own__"  # before the name of a method's own option, among a command's parameters
 _OWN_OPTIONS = "edgeleather.own_options"  # their place in click's context

@@ -80,8 +80,10 @@ def __getattr__(name: str) -> Any:
         if error.name is None or error.name.partition(".")[0] == "edgeleather":
             raise
         from edgeleather.errors import MissingPartError
+        from edgeleather.machine import TRAIN_PARTS
 
-        raise MissingPartError(error.name, "train") from error
+        module = error.name.partition(".")[0]
+        raise MissingPartError(module, "train" if module in TRAIN_PARTS else None) from error
     globals()[name] = found
     return found
 

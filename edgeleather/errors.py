@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 
 
 class EdgeLeatherError(Exception):
@@ -21,10 +22,35 @@ class EdgeLeatherError(Exception):
 
 
 class MissingPartError(EdgeLeatherError):
-    """An optional part is not installed; the message names the command that installs it."""
+    """A part is not installed; the message names the command that installs it. No `extra` brings what everything needs."""
 
-    def __init__(self, part: str, extra: str) -> None:
-        super().__init__(f"{part} not found: this needs the '{extra}' extra. Run: pip install 'edgeleather[{extra}]'")
+    def __init__(self, part: str, extra: str | None) -> None:
+        command = f"pip install 'edgeleather[{extra}]'" if extra else "pip install edgeleather"
+        needed = f"this needs the '{extra}' extra" if extra else "EdgeLeather needs it everywhere"
+        super().__init__(f"{part} not found: {needed}. Run: {command}")
+
+
+def require_one_of(what: str, value: str | None, known: Collection[str]) -> None:
+    """Refuse a setting that is none of those known; None is no setting.
+
+    Raises:
+        EdgeLeatherError: it is none of them.
+    """
+    if value is not None and value not in known:
+        raise EdgeLeatherError(f"expected the {what} to be one of {', '.join(known)}, got {value!r}.")
+
+
+def require_number(what: str, value: int | None, least: int, most: int | None = None) -> None:
+    """Refuse a setting that is no whole number from `least` to `most`; None is no setting.
+
+    Raises:
+        EdgeLeatherError: it is not.
+    """
+    if value is None:
+        return
+    if not isinstance(value, int) or value < least or (most is not None and value > most):
+        expected = f"at least {least}" if most is None else f"{least} to {most}"
+        raise EdgeLeatherError(f"expected the {what} to be {expected}, got {value!r}.")
 
 
 def is_one_line(text: str) -> bool:

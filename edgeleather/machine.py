@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _CGROUP_ROOT, _CGROUP_MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+TRAIN_PARTS = ("torch", "onnx", "onnxscript", "safetensors")  # the modules that the 'train' extra brings
 _INTEGER_DOT_FLAGS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 

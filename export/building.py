@@ -38,6 +38,7 @@ from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
 from edgeleather.engines.timing import median_ms, sample_ns
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, sha256_of_file, write_atomically
+from edgeleather.progress import Progress
 from edgeleather.records import to_json
 
 AUTO = "auto"
@@ -110,9 +111,10 @@ def build(
     True
     """
     settings, folder = settings or BuildSettings(), Path(folder)
-    if precision == AUTO:
-        return build_fastest(folder, backend, settings)
-    return build_engine(folder, backend, precision, settings)
+    with Progress("building"):
+        if precision == AUTO:
+            return build_fastest(folder, backend, settings)
+        return build_engine(folder, backend, precision, settings)
 
 
 def build_engine(folder: Path, backend: str, precision: str | None, settings: BuildSettings) -> BuildResult:

@@ -23,6 +23,7 @@ from edgeleather.dataset.index import DatasetIndex, IndexedSample, index_dataset
 from edgeleather.dataset.reading import Dataset, Sample
 from edgeleather.engines.engine import Engine, load_engine
 from edgeleather.engines.replay import record_answers
+from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.golden_frames import golden_frames
 from edgeleather.export.onnx_graph import prove, to_onnx
@@ -126,7 +127,7 @@ def _measure(
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / FP32_GRAPH
         path.write_bytes(graph)
-        with closing(load_engine("onnxruntime", path, "fp32")) as engine:
+        with closing(load_engine(REFERENCE_BACKEND, path, "fp32")) as engine:
             proof = _model_images(pictures.held_out, mode)[:_PROOF_IMAGES]
             with Progress("comparing the graph with torch"):
                 prove(method, engine, np.stack(proof))

@@ -43,6 +43,8 @@ def to_onnx(method: Method) -> bytes:
     level = quiet.level
     try:
         quiet.setLevel(logging.ERROR)
+        # An exception to leaving the caller's process alone: for these seconds standard output is swapped for all threads, since
+        # what torch's exporter prints would stand in front of a command's JSON, and it takes no other stream.
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),

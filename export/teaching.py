@@ -20,12 +20,11 @@ from edgeleather.dataset.reading import Dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run, travelling
 from edgeleather.files import cannot_write, read_plain_file
-from edgeleather.progress import Progress
 from edgeleather.records import LARGEST_RECORD_BYTES, to_json
 from edgeleather.training.choices import TrainingChoices, preset_and_own, train_chosen
 from edgeleather.training.run import RUN_FILE, Run, RunMismatchError, read_run
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def teach(
         if finished is None:
             lesson = _bundled(run, place, out, index, false_alarm_rate, calibration)
         else:
-            _log.info("%s was finished before; going on with what comes after it", out)
+            _LOGGER.info("%s was finished before; going on with what comes after it", out)
             lesson = Lesson(finished, run, None, None, index)
         if then is not None:
             then(lesson)
@@ -95,10 +94,12 @@ def _trained(index: DatasetIndex, choices: TrainingChoices, place: Path, out: Pa
         run = train_chosen(index, choices, place)
     except RunMismatchError:
         check_bundle_target(out, overwrite)  # a bundle that the other training finished is not given up
-        _log.info("the interrupted teaching of %s was of other choices or pictures, or is damaged: beginning anew", out)
+        _LOGGER.info(
+            "the interrupted teaching of %s was of other choices or pictures, or is damaged: beginning anew", out
+        )
         _empty(place)
         run = train_chosen(index, choices, place)
-    _log.info("trained %s in %.1f s, best epoch %d", choices.method, run.training_seconds, run.best_epoch)
+    _LOGGER.info("trained %s in %.1f s, best epoch %d", choices.method, run.training_seconds, run.best_epoch)
     return run
 
 
@@ -115,8 +116,7 @@ def _bundled(
     bundle = export_run(place, made, index, false_alarm_rate, overwrite=True)
     calibrated, refused = None, None
     try:
-        with Progress("calibrating"):
-            calibrated = calibrate_bundle(made, index, calibration)
+        calibrated = calibrate_bundle(made, index, calibration)
     except BudgetError as error:
         refused = str(error)
     bundle = replace(bundle if calibrated is None else calibrated.bundle, folder=out)
@@ -124,7 +124,7 @@ def _bundled(
         place_bundle(made, out)
     except OSError as error:
         raise EdgeLeatherError(cannot_write(out, error)) from error
-    _log.info("exported to %s", out)
+    _LOGGER.info("exported to %s", out)
     return Lesson(bundle, run, None if calibrated is None else replace(calibrated, bundle=bundle), refused, index)
 
 

@@ -124,6 +124,13 @@ def test_a_missing_part_is_named_with_the_extra_that_brings_it(plant):
     assert "edgeleather[train]" in result.stderr and "MissingPartError" in result.stderr
 
 
+@pytest.mark.parametrize("part", ["cv2", "numpy"])
+def test_a_missing_part_of_the_runtime_is_not_blamed_on_training(part):
+    result = run_walled("import edgeleather as el\nel.load", blocked=[part])
+    assert f"MissingPartError: {part} not found" in result.stderr and "edgeleather[train]" not in result.stderr
+    assert result.stderr.endswith("Run: pip install edgeleather\n")
+
+
 def test_a_path_that_is_not_there_raises_and_one_that_is_no_picture_has_failed(plant):
     (plant / "broken.png").write_bytes(b"no picture")
     with el.load(plant / "bundle") as inspector:

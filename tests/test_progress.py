@@ -11,6 +11,8 @@ import subprocess
 import sys
 import termios
 
+import pytest
+
 # The seconds of the rules, made shorter: what is counted is lines, and in which order they come.
 BETWEEN = 1.0
 SHORTER = f"import time, edgeleather.progress as p\np.LINE_SECONDS, p._SHORT_SECONDS, p._TICK_SECONDS = {BETWEEN}, 0.4, 0.02\n"
@@ -51,6 +53,22 @@ def test_works_within_works_share_a_line():
     code = "for _ in p.track(range(1), 'epochs'):\n  for _ in p.track(iter(range(40)), 'epoch 1', 40): time.sleep(0.02)"
     line = lines_of(code)[0]
     assert re.fullmatch(r"epochs: 0 of 1, 0 %, \d s; epoch 1: \d+ of 40, \d+ %, \d s", line), line
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        ("from edgeleather.export.building import build; build(BUNDLE, precision='fp32')", "building"),
+        (
+            "from edgeleather.engines.checkup import check_up; check_up(Path(BUNDLE))",
+            "replaying golden frames on graphs",
+        ),
+    ],
+)
+def test_the_library_tells_by_itself_of_its_long_works(work, told, bundle_copy):
+    """Without the command line; every work counts as long here."""
+    code = f"from pathlib import Path\np._SHORT_SECONDS, p._TICK_SECONDS = 0.0, 0.002\nBUNDLE = {str(bundle_copy)!r}\n{work}"
+    assert any(line.startswith(told) for line in lines_of(code))
 
 
 def test_work_that_is_left_in_its_middle_is_told_of_no_more():

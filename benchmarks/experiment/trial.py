@@ -29,6 +29,7 @@ from edgeleather.bundle.bundle import Bundle, read_bundle
 from edgeleather.dataset.index import index_dataset
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
+from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import write_atomically
 from edgeleather.records import read_record
@@ -149,7 +150,7 @@ def _row(
     graph = answering_graph(bundle, precision, settings.threads)
     dataset = read_dataset(data_folder(settings, out, tested_on), needs="test")
     fitted, rest = split_scored(dataset, settings.seed)
-    with closing(load_engine("onnxruntime", bundle.folder / graph, precision, settings.threads)) as engine:
+    with closing(load_engine(REFERENCE_BACKEND, bundle.folder / graph, precision, settings.threads)) as engine:
         mode = bundle.manifest.input_mode
         scored_fit, scored = score_maps(engine, fitted, mode), score_maps(engine, rest, mode)
         same = smallest_side(rest)

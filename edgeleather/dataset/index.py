@@ -197,7 +197,7 @@ def _indexed(sample: Sample, image: AnyArray, decoded: DecodedPictures) -> Index
 
 
 def _mask_problem(sample: Sample, message: str) -> Problem:
-    """Of a mask that does not decode, the file is the mask; of all else, the picture that it should belong to."""
+    """The mask where a mask does not decode; for all else, the picture that the mask should belong to."""
     of_mask = message.removeprefix(f"{printable(str(sample.mask_path))}: ")
     if sample.mask_path is not None and of_mask != message:
         return Problem(f"ground_truth/{sample.defect_class}/{sample.mask_path.name}", of_mask)

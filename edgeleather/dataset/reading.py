@@ -24,7 +24,7 @@ LAYOUT = "train/good/*.png, test/<class>/*.png, ground_truth/<class>/<stem>_mask
 GROUPS_FILE = "groups.csv"
 _MOST_GROUPS_BYTES = 64_000_000  # a million pictures
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -200,14 +200,16 @@ def _samples(root: Path, folder: Path, defect_class: str, groups: dict[str, str]
         yield Sample(path, name, defect_class, groups.get(listed_name(name), name), mask)
     if passed_over:
         names = ", ".join(passed_over[:3]) + (", ..." if len(passed_over) > 3 else "")
-        _log.warning("%s: passed over %d entries that are no picture files (%s)", folder, len(passed_over), names)
+        _LOGGER.warning("%s: passed over %d entries that are no picture files (%s)", folder, len(passed_over), names)
 
 
 def _warn_of_strays(folder: Path) -> None:
     """Say that pictures lie where the layout has none."""
     strays = [path.name for path in sorted(folder.iterdir()) if is_image(path)] if folder.is_dir() else []
     if strays:
-        _log.warning("%s: passed over %d pictures (%s first); the layout is %s", folder, len(strays), strays[0], LAYOUT)
+        _LOGGER.warning(
+            "%s: passed over %d pictures (%s first); the layout is %s", folder, len(strays), strays[0], LAYOUT
+        )
 
 
 def _masks(folder: Path) -> Mapping[str, Path]:

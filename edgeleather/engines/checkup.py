@@ -18,6 +18,7 @@ from edgeleather.engines.replay import Replay, replay
 from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND, capabilities
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import cpu_name, integer_dot_instructions, is_installed, usable_cores
+from edgeleather.progress import track
 
 # Part, the module that shows it is there, its distribution, and the command that makes it so.
 _PARTS = (
@@ -188,13 +189,14 @@ def _bundle(folder: Path, threads: int | None) -> BundleCheck:
     bundle = read_bundle(folder, everything)
     taken = {name for names in capabilities(REFERENCE_BACKEND).graphs.values() for name in names}
     graphs = []
-    for name in (graph for graph in GRAPH_FILES if graph in taken and graph in bundle.manifest.files):
+    present = [graph for graph in GRAPH_FILES if graph in taken and graph in bundle.manifest.files]
+    for name in track(present, "replaying golden frames on graphs"):
         with closing(load_engine(REFERENCE_BACKEND, folder / name, GRAPH_FILES[name], threads)) as engine:
             replayed = replay(bundle, engine, name)
         graphs.append(GraphCheck(name, GRAPH_FILES[name], bundle.thresholds_of(name).describe(), replayed))
     pairs = [(backend, precision) for backend, can in BACKENDS.items() for precision in can.graphs]
     built = [pair for pair in pairs if signature_file(folder, *pair).exists()]
-    engines = tuple(_engine(bundle, *pair, threads) for pair in built)
+    engines = tuple(_engine(bundle, *pair, threads) for pair in track(built, "replaying golden frames on engines"))
     return BundleCheck(folder, bundle.manifest.method, len(bundle.manifest.files), tuple(graphs), engines)
 
 

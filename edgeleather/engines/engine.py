@@ -12,6 +12,7 @@ from edgeleather.engines.table import BACKENDS, capabilities
 from edgeleather.errors import EdgeLeatherError
 
 PRECISIONS = ("fp32", "fp16", "int8")
+MOST_THREADS = 256
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def stitch(maps: Float32Array, prepared: Prepared) -> Float32Array:
 
 
 def nearest_parts(prepared: Prepared) -> list[NearestPart]:
-    """Of each model image, in their order, the part that is nearest to its own centre."""
+    """The part of each model image, in their order, that is nearest to its own centre."""
     (tile_h, tile_w), (height, width) = prepared.image_size_hw, prepared.map_size_hw
     rows = _nearest_spans(sorted({y for y, _ in prepared.offsets_yx}), tile_h, height)
     columns = _nearest_spans(sorted({x for _, x in prepared.offsets_yx}), tile_w, width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -13,10 +13,9 @@ import numpy as np
 from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.thresholds import VerdictThreshold
-from edgeleather.engines.built import open_proven, open_trusted, proven
-from edgeleather.engines.engine import Engine
-from edgeleather.engines.table import REFERENCE_BACKEND
-from edgeleather.errors import EdgeLeatherError, printable
+from edgeleather.engines.built import open_proven, open_trusted, proven, wanted_engine
+from edgeleather.engines.engine import MOST_THREADS, Engine
+from edgeleather.errors import EdgeLeatherError, printable, require_number, require_one_of
 from edgeleather.imaging.appearance import thinned
 from edgeleather.imaging.preprocess import Fit, InputMode, prepare
 from edgeleather.inspection.decisions import (
@@ -71,7 +70,14 @@ class Inspection:
 
 @dataclass(frozen=True)
 class InspectorSettings:
-    """What a user may choose at inspection; None keeps what the bundle says, and for `backend` means ONNX Runtime.
+    """What a user may choose at inspection; None keeps what the bundle says, and for `threads` means all usable cores.
+
+    With neither `precision`, `backend` nor `trusted_engine` it is what `build --precision auto` chose on this machine, or else
+    the bundle's own precision in ONNX Runtime. `trusted_engine` is an engine file that was built elsewhere; `input_kind` is
+    resize or tiles.
+
+    Raises:
+        EdgeLeatherError: an input kind or a fit that is not known, or no number of threads.
 
     >>> import edgeleather as el
     >>> with el.load("bundle", el.InspectorSettings(precision="fp32", threads=1)) as inspector:
@@ -81,13 +87,18 @@ class InspectorSettings:
 
     precision: str | None = None
     backend: str | None = None
-    trusted_engine: Path | None = None
+    trusted_engine: Path | str | None = None
     input_kind: str | None = None
     fit: Fit | None = None
     white_level: int | None = None
     false_alarm_rate: float | None = None
     threads: int | None = None
     rules: DecisionRules = DecisionRules()
+
+    def __post_init__(self) -> None:
+        require_one_of("input kind", self.input_kind, ("resize", "tiles"))
+        require_one_of("fit", self.fit, get_args(Fit))
+        require_number("number of threads", self.threads, 1, MOST_THREADS)
 
 
 class Inspector:
@@ -274,11 +285,10 @@ def open_proven_engine(bundle: Bundle, settings: InspectorSettings) -> tuple[Eng
         EdgeLeatherError: no such graph, an engine that is damaged, stale or foreign, or none that gives the recorded answer.
     """
     if settings.trusted_engine:
-        engine, graph = open_trusted(bundle, settings.trusted_engine, settings.threads)
+        engine, graph = open_trusted(bundle, Path(settings.trusted_engine), settings.threads)
         return proven(bundle, engine, graph), graph
-    return open_proven(
-        bundle, settings.precision or bundle.default_precision, settings.threads, settings.backend or REFERENCE_BACKEND
-    )
+    backend, precision = wanted_engine(bundle, settings.backend, settings.precision)
+    return open_proven(bundle, precision, settings.threads, backend)
 
 
 def choose_mode(bundle: Bundle, settings: InspectorSettings) -> InputMode:

@@ -111,7 +111,7 @@ class Draem(Method):
         return self._loss(crops, rng)
 
     def validation_loss(self, image: Tensor, frozen: list[Tensor]) -> Tensor:
-        """Of whole pictures, with the same textures pasted each time."""
+        """The loss of whole pictures, with the same textures pasted each time."""
         return self._loss(image.numpy(), np.random.default_rng(9))
 
     def anomaly_map(self, image: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def pooled(levels: Sequence[Tensor]) -> list[Tensor]:
 
 
 def half_squared_distance(a: Tensor, b: Tensor, b_scale: Tensor) -> Tensor:
-    """Of the unit vectors along channels of features [n, c, h, w]: [n, h, w], 1 - cosine; a vector of zeros stays one.
+    """1 - cosine [n, h, w] of the unit vectors along channels of features [n, c, h, w]; a vector of zeros stays one.
 
     The channels of `b` count times `b_scale` [c]. By sums alone: no engine needs to write the scaled or the unit vectors then.
     """

@@ -103,11 +103,6 @@ class PixelCurve:
             return None
         return float(_area(self.false_positive_rate, self.region_overlap, limit) / limit)
 
-    def f1_at(self, threshold: float) -> float:
-        """F1 of the pixels above a threshold."""
-        iou = self.iou_at(threshold)
-        return 2 * iou / (1 + iou)
-
     def iou_at(self, threshold: float) -> float:
         """Intersection over union of all pixels above a threshold with all defective ones, over all maps together."""
         hits, alarms, missed = self._counts_at(threshold)

@@ -39,7 +39,7 @@ class Frame:
 class FrameSource(Protocol):
     """An iterable of frames. `dropped` counts frames that were captured and passed over; `total` is None where unknown.
 
-    The loop waits for a slow local sink only with `every_frame`, of files; of what comes by itself a record is lost instead.
+    The loop waits for a slow writer only with `every_frame`, of files; of what comes by itself a record is lost instead.
     """
 
     drop_policy: DropPolicy

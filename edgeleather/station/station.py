@@ -10,6 +10,7 @@ from typing import Any
 from edgeleather.events.recording import RecordingSettings
 from edgeleather.events.stop import Stop
 from edgeleather.inspection.opening import open_inspector
+from edgeleather.progress import Progress
 from edgeleather.sources.address import Address
 from edgeleather.sources.credentials import Credentials
 from edgeleather.sources.live import make_device
@@ -96,7 +97,10 @@ class Station:
             with contextlib.closing(one.open(credentials, folder, name)):
                 pass
         alarm = settings.alarm
-        with open_inspector(folder / settings.bundle, settings.inspector_settings()) as inspector:
+        with (
+            Progress("opening the bundle"),
+            open_inspector(folder / settings.bundle, settings.inspector_settings()) as inspector,
+        ):
             return {
                 "station": settings.name,
                 "article": settings.article,

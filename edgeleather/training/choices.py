@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from edgeleather.dataset.index import DatasetIndex, index_dataset
 from edgeleather.dataset.reading import Dataset
-from edgeleather.errors import EdgeLeatherError, MissingPartError
+from edgeleather.errors import EdgeLeatherError, MissingPartError, require_number, require_one_of
 from edgeleather.imaging.preprocess import Fit, InputMode
-from edgeleather.machine import is_installed
+from edgeleather.machine import TRAIN_PARTS, is_installed
 from edgeleather.methods.settings import MethodSettings, Scalar, chosen
 from edgeleather.progress import Progress
 from edgeleather.training.run import Run, TrainingSettings, check_run_folder
 
 if TYPE_CHECKING:
     from edgeleather.methods.method import Method, Preset
-
-TRAIN_PARTS = ("torch", "onnx", "onnxscript", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,9 @@ class TrainingChoices:
 
     `image_size` is the longer side of the model's images in pixels, `patience` a number of epochs; `white_level` is the value
     of 16-bit pictures that is white; `own` has values of the method's own settings by name.
+
+    Raises:
+        EdgeLeatherError: an input kind or a fit that is not known, or a number out of its range.
 
     >>> import edgeleather as el
     >>> choices = el.TrainingChoices(method="ssim-ae", epochs=1)
@@ -48,6 +50,17 @@ class TrainingChoices:
     patience: int | None = None
     own: Mapping[str, Scalar] = field(default_factory=dict)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_one_of("input kind", self.input_kind, ("resize", "tiles"))
+        require_one_of("fit", self.fit, get_args(Fit))
+        require_number("image size", self.image_size, 32, 2048)
+        require_number("white level", self.white_level, 1, 65_535)
+        require_number("number of epochs", self.epochs, 1)
+        require_number("patience", self.patience, 1)
+        require_number("seed", self.seed, 0, 2**31 - 1)
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise EdgeLeatherError(f"expected the learning rate to be more than 0, got {self.learning_rate}.")
 
 
 def require_train_extra() -> None:

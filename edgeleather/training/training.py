@@ -50,9 +50,10 @@ from edgeleather.training.run import (
 )
 
 _LOOKED_AT = 32  # model images that tell whether the pictures are flat
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
+@torch.random.fork_rng(devices=[])  # the caller's generator draws on as if nothing had been trained
 def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     """Train a method on a dataset's good pictures and leave a run in `out`.
 
@@ -99,6 +100,7 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     return run
 
 
+@torch.random.fork_rng(devices=[])
 def load_trained(run: Run, folder: Path) -> Method:
     """The trained method of a run folder, in evaluation mode.
 
@@ -139,7 +141,7 @@ def _warn_of_flat_pictures(training: ModelImages, settings: TrainingSettings) ->
     if contrast < LEAST_CONTRAST:
         level = settings.input_mode.white_level
         cause = "overexposed or underexposed, or show no leather"
-        _log.warning(
+        _LOGGER.warning(
             "the good pictures are flat: their values vary by %.2g of 255. They are %s. An export may refuse what is trained on "
             "them.",
             contrast,

@@ -89,3 +89,16 @@ def test_a_damaged_picture_ends_the_benchmark_with_its_name(bundle, dataset_fold
     with pytest.raises(EdgeLeatherError, match=r"test/cut/000\.png: expected a picture"):
         benchmark_bundles([bundle.folder], root, tmp_path / "report", rounds=1, repeats=1)
     assert not (tmp_path / "report" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("bundles", "rounds", "message"),
+    [
+        ("bundle", 1, "expected a list of bundles, got 'bundle'"),
+        ([], 1, "expected at least one bundle to measure, got none"),
+        (["bundle"], 0, "expected the number of rounds to be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(bundles, rounds, message, tmp_path):
+    with pytest.raises(EdgeLeatherError, match=message):
+        benchmark_bundles(bundles, tmp_path, tmp_path / "report", rounds=rounds)

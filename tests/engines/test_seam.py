@@ -100,9 +100,10 @@ def test_benchmark_has_a_row_for_each_of_the_toys_graphs(with_toy, bundle, datas
 
 
 def branches_on_a_name(tree):
-    """The lines where something is compared with a backend's name, chosen by it, or looked up by it."""
+    """The lines where something is compared with a backend's name, chosen by it, looked up by it, or called with it."""
     for node in ast.walk(tree):
-        if any(_names_one(chosen) for chosen in _chosen_by(node)) or _compares_a_backend(node):
+        is_branch = any(_names_one(chosen) for chosen in _chosen_by(node)) or _compares_a_backend(node)
+        if is_branch or any(map(_is_backend, _arguments_of(node))):
             yield getattr(node, "lineno", 0)
 
 
@@ -126,6 +127,16 @@ def _names_one(node):
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
         return any(map(_names_one, node.elts))
     return isinstance(node, ast.Constant) and node.value in NAMES
+
+
+def _arguments_of(node):
+    """What a function is called with."""
+    return [*node.args, *(keyword.value for keyword in node.keywords)] if isinstance(node, ast.Call) else []
+
+
+def _is_backend(node):
+    """Whether an expression is the name of a backend of the table; `torch` is a package's name, too, so it may be passed."""
+    return isinstance(node, ast.Constant) and node.value in BACKENDS
 
 
 def _compares_a_backend(node):
@@ -176,6 +187,8 @@ def test_nothing_outside_engines_branches_on_a_backends_name():
         "self.backend == DEFAULT",
         "one.backend in GPUS",
         "one.backend == other.backend == CPU",
+        'load_engine("onnxruntime", file)',
+        'build(folder, backend="tensorrt")',
     ],
 )
 def test_the_check_finds_each_kind_of_branch(code):
@@ -188,7 +201,8 @@ def test_the_check_finds_each_kind_of_branch(code):
         "backend is None",
         "self.backend not in BACKENDS",
         "address.backend == cv2.CAP_FFMPEG",
-        'load_engine("onnxruntime", file)',
+        'is_installed("torch")',
+        "load_engine(REFERENCE_BACKEND, file)",
     ],
 )
 def test_the_check_lets_the_table_and_plain_arguments_pass(code):

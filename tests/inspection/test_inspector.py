@@ -78,6 +78,24 @@ def test_tiles_of_a_larger_frame_with_a_stricter_threshold(bundle, dataset_folde
         made.close()
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"input_kind": "tile"}, "expected the input kind to be one of resize, tiles, got 'tile'"),
+        ({"fit": "bogus"}, "expected the fit to be one of exact, crop, stretch, got 'bogus'"),
+        ({"threads": -3}, "expected the number of threads to be 1 to 256, got -3"),
+    ],
+)
+def test_a_setting_that_is_not_known_is_refused(values, message):
+    with pytest.raises(EdgeLeatherError, match=message):
+        InspectorSettings(**values)
+
+
+def test_a_trusted_engine_may_be_named_by_a_text(bundle):
+    with pytest.raises(EdgeLeatherError, match=r"expected an engine file .* at x\.engine, found no such name"):
+        Inspector(bundle, InspectorSettings(trusted_engine="x.engine"))
+
+
 def test_a_rarer_false_alarm_rate_raises_the_threshold(bundle):
     made = Inspector(bundle, InspectorSettings(false_alarm_rate=1e-3))
     try:
@@ -139,5 +157,12 @@ def test_a_bundle_is_opened_with_what_build_chose_and_closed_at_the_end(bundle_c
     (bundle_copy / "int8-onnxruntime.onnx").write_bytes(b"damaged, and not needed")
     with open_inspector(bundle_copy) as inspector:
         assert inspector.precision == "fp32"
+    named = read_bundle(bundle_copy, without_int8)
+    with Inspector(named, InspectorSettings()) as inspector:
+        assert inspector.precision == "fp32"
     with pytest.raises(EdgeLeatherError, match="int8-onnxruntime"):
         open_inspector(bundle_copy, InspectorSettings(precision="int8"))
+
+
+def without_int8(manifest):
+    return [name for name in manifest.files if name != INT8_GRAPH]

@@ -99,7 +99,7 @@ def test_stopping_ends_after_the_frame_in_hand(inspector, noise_bgr):
 
 @pytest.mark.train
 def test_the_loop_keeps_at_least_95_percent_of_the_engines_speed(bundle_256):
-    """Good frames from memory at 256 pixels; engine and loop take turns in this process (issue 2)."""
+    """Good frames from memory at 256 pixels; engine and loop take turns in this process."""
     made = Inspector(bundle_256, InspectorSettings())
     images = [read_image(path) for path in sorted((bundle_256.folder.parent / "data/train/good").iterdir())]
     prepared = [prepare(image, made.mode).images for image in images]

@@ -87,6 +87,15 @@ def test_the_same_seed_agrees_to_the_bit_and_another_differs(dataset, tmp_path):
     assert not torch.equal(a["encode.weight"], c["encode.weight"])
 
 
+def test_the_callers_generator_draws_on_as_if_nothing_had_been_trained(dataset, tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    run = train(dataset, tiny(epochs=1), tmp_path / "run")
+    load_trained(run, tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_an_interrupted_training_goes_on_to_the_same_weights(dataset, tmp_path, monkeypatch):
     train(dataset, tiny(), tmp_path / "whole")
     monkeypatch.setattr(TinyAutoencoder, "stop_after", 3)
