@@ -133,23 +133,30 @@ class RotatingFile:
             EdgeLeatherError: it cannot be written.
         """
         self._path, self._largest_bytes, self._kept = path, largest_bytes, kept
+        self._descriptor, self._size_bytes = -1, 0
         try:
             self._open()
         except OSError as error:
             raise EdgeLeatherError(cannot_write(path, error)) from error
 
     def write_line(self, line: str) -> None:
+        """Write a line; while a full file cannot be renamed or a new one not be opened, lines are lost and each tries again."""
         content = (line + "\n").encode("utf-8", "backslashreplace")
         with contextlib.suppress(OSError):
             if self._size_bytes and self._size_bytes + len(content) > self._largest_bytes:
-                os.close(self._descriptor)
+                self.close()
                 self._rotate()
+                self._size_bytes = 0  # else a line that tries to open it again would rename the older ones again
+            if self._descriptor < 0:
                 self._open()
             self._size_bytes += os.write(self._descriptor, content)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self._descriptor)
+        # The number is forgotten first: once it is closed, any other file of this process may get it.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def _open(self) -> None:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
