@@ -23,10 +23,10 @@ class Faults:
     `source` and `engine` may be told from any thread, frames from the loop's alone.
     """
 
-    def __init__(self, raised: Collection[FaultName], tell: Callable[[AlarmChange, FaultName, str], None]) -> None:
-        """`raised` are those that an earlier run left so; `tell` gets each change with its reason."""
+    def __init__(self, raised: Collection[FaultName], on_change: Callable[[AlarmChange, FaultName, str], None]) -> None:
+        """`raised` are those that an earlier run left so; `on_change` gets each change with its reason."""
         self._raised = set(raised)
-        self._tell = tell
+        self._on_change = on_change
         self._failed = FrameWindow(_FAILED_OF)
         self._failed_in_a_row = self._inspected_in_a_row = 0
         self._unfamiliar = FrameWindow(_UNFAMILIAR_OF, begins_full="view" in self._raised)
@@ -42,7 +42,7 @@ class Faults:
             self._raised.add(what)
         else:
             self._raised.discard(what)
-        self._tell(state, what, detail)
+        self._on_change(state, what, detail)
 
     def source_changed(self, state: State, detail: str) -> None:
         """Take a state of a source; one that is lost, silent or frozen is a fault until new frames come again."""
