@@ -34,22 +34,25 @@ class Faults:
     def is_raised(self, what: FaultName) -> bool:
         return what in self._raised
 
-    def change(self, state: AlarmChange, what: FaultName, detail: str) -> None:
-        """Raise or clear a fault; nothing happens where it is so already."""
+    def change(self, state: AlarmChange, what: FaultName, detail: str) -> bool:
+        """Raise or clear a fault; False, and nothing happens, where it is so already."""
         if (state == "raised") == (what in self._raised):
-            return
+            return False
         if state == "raised":
             self._raised.add(what)
         else:
             self._raised.discard(what)
         self._on_change(state, what, detail)
+        return True
 
-    def source_changed(self, state: State, detail: str) -> None:
-        """Take a state of a source; one that is lost, silent or frozen is a fault until new frames come again."""
+    def source_changed(self, state: State, detail: str) -> bool:
+        """Take a state of a source; one that is lost, silent or frozen is a fault until new frames come again.
+
+        Whether that raised or cleared the fault.
+        """
         if state in STATES_OF_FAULT:
-            self.change("raised", "source", detail)
-        elif state in STATES_IN_ORDER:
-            self.change("cleared", "source", detail)
+            return self.change("raised", "source", detail)
+        return state in STATES_IN_ORDER and self.change("cleared", "source", detail)
 
     def take(self, inspection: Inspection) -> None:
         """Take a frame."""

@@ -156,8 +156,8 @@ def _frames(
 
     def on_state(state: State, detail: str) -> None:
         detail = credentials.hide(detail)
-        if journal:
-            journal.source_changed(state, detail)
+        if journal and journal.source_changed(state, detail):
+            return  # the journal has logged it, as a fault
         _LOGGER.log(_LEVELS.get(state, logging.INFO), "%s: %s", state, detail)
 
     recording, known = settings.recording, None
