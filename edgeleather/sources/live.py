@@ -72,6 +72,12 @@ class LiveSource:
         elif self._open() is None:
             raise EdgeLeatherError(f"{address.name} does not open. {self._advice}")
 
+    def close(self) -> None:
+        """Leave the device where nobody iterated; the end of an iteration does so itself."""
+        if self._reader is not None and not self._closing.is_set():
+            self._closing.set()
+            self._reader.leave(_CLOSE_SECONDS)
+
     def __iter__(self) -> Generator[Frame, None, None]:
         thread = threading.Thread(target=self._work, name="capture", daemon=True)
         thread.start()

@@ -21,8 +21,10 @@ from edgeleather.events.alarms import AlarmRules
 from edgeleather.events.journal import Journal, StoreSettings
 from edgeleather.events.stop import Stop
 from edgeleather.events.store import STORE_FILE, VERDICT_TOPICS, Filter, Store
+from edgeleather.sources.address import parse_address
+from edgeleather.station.running import RunSettings, inspect_source
 from edgeleather.station.station import Station
-from tests.events.receivers import wait_until
+from tests.events.receivers import MjpegCamera, leather_like, wait_until
 
 
 def station_file(folder, bundle, address, *more):
@@ -141,6 +143,22 @@ def test_a_lost_source_is_one_line_of_the_log(bundle, good_picture, tmp_path, ca
     thread.join(20)
     (line,) = [line for line in caplog.messages if "No such file" in line and not line.startswith("station ")]
     assert line.startswith("fault raised: source, ") and not thread.is_alive()
+
+
+def test_a_camera_is_let_go_when_the_writers_cannot_be_opened(bundle, good_picture, tmp_path):
+    def no_writers():
+        wait_until(lambda: "camera" in names_of_threads(), 10, "the camera is not open")
+        raise EdgeLeatherError("no room")
+
+    def names_of_threads():
+        return [thread.name for thread in threading.enumerate()]
+
+    before = names_of_threads().count("camera")
+    with MjpegCamera([leather_like(0)]).running() as camera:
+        settings = RunSettings(bundle.folder, parse_address(camera.address))
+        with pytest.raises(EdgeLeatherError, match="no room"):
+            inspect_source(settings, no_writers)
+        assert names_of_threads().count("camera") == before
 
 
 def test_neither_station_nor_command_leaves_the_process_changed(bundle, good_picture, tmp_path, unlike_the_defaults):
