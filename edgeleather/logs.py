@@ -28,6 +28,7 @@ LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 FORMATS: tuple[LogFormat, ...] = ("text", "json")
 LARGEST_FILE_BYTES = 10_000_000
 KEPT_FILES = 5
+FILE_ONLY = {"is_for_file_only": True}  # the `extra` of a record that the terminal is told in another way
 _MOST_WAITING = 1000
 _CLOSE_SECONDS = 1.0
 
@@ -99,6 +100,8 @@ class BoundedQueueHandler(logging.Handler):
 class _Output(Protocol):
     """Where lines go, written by one thread."""
 
+    is_file: bool
+
     def write_line(self, line: str) -> None:
         """Write a line; one that cannot be written is lost, and nothing else."""
 
@@ -107,6 +110,8 @@ class _Output(Protocol):
 
 class _StandardError:
     """Standard error; who read it may be gone."""
+
+    is_file = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -125,6 +130,8 @@ class RotatingFile:
 
     It is no handler of `logging`, which at the end of the process would wait for one whose disk does not answer.
     """
+
+    is_file = True
 
     def __init__(self, path: Path, largest_bytes: int = LARGEST_FILE_BYTES, kept: int = KEPT_FILES) -> None:
         """Open the file for appending.
@@ -198,7 +205,8 @@ class _WritingThread:
     def _write(self, record: logging.LogRecord) -> None:
         line = self._formatter.format(record)
         for output in self._outputs:
-            output.write_line(line)
+            if output.is_file or not getattr(record, "is_for_file_only", False):
+                output.write_line(line)
 
 
 @contextlib.contextmanager
