@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.logs import FORMATS, KEPT_FILES, LARGEST_FILE_BYTES, LEVELS, LogSettings, logging_to
+from edgeleather.logs import FILE_ONLY, FORMATS, KEPT_FILES, LARGEST_FILE_BYTES, LEVELS, LogSettings, logging_to
 
 _META = "edgeleather.logs"
 _LOGGER = logging.getLogger(__name__)
@@ -75,18 +75,31 @@ def _logged(callback: Command) -> Command:
             return callback(*arguments, **named)
         settings = LogSettings(**chosen)
         chosen["is_set_up"] = True
-        with logging_to(settings), quiet_opencv(), _end_logged(settings):
+        with logging_to(settings), quiet_opencv(), _end_logged():
             return callback(*arguments, **named)
 
     return logged
 
 
 @contextlib.contextmanager
-def _end_logged(settings: LogSettings) -> Iterator[None]:
-    """A file is also told why a command ended; on the terminal that is said in any case."""
+def _end_logged() -> Iterator[None]:
+    """Tell the log file, and it alone, why a command ended; on the terminal that is said in any case."""
     try:
         yield
-    except EdgeLeatherError as error:
-        if settings.file:
-            _LOGGER.error("%s", error)
+    except (click.exceptions.Exit, SystemExit) as end:
+        code = end.code if isinstance(end, SystemExit) else end.exit_code
+        if code:
+            _LOGGER.warning("ended with exit code %s", code, extra=FILE_ONLY)
+        raise
+    except click.ClickException as error:
+        _LOGGER.error("%s", error.format_message(), extra=FILE_ONLY)
+        raise
+    except (EdgeLeatherError, OSError) as error:
+        _LOGGER.error("%s", error, extra=FILE_ONLY)
+        raise
+    except (KeyboardInterrupt, click.Abort):
+        _LOGGER.error("interrupted", extra=FILE_ONLY)
+        raise
+    except BaseException:
+        _LOGGER.exception("ended by a bug, or for want of memory", extra=FILE_ONLY)
         raise

@@ -28,6 +28,7 @@ LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 FORMATS: tuple[LogFormat, ...] = ("text", "json")
 LARGEST_FILE_BYTES = 10_000_000
 KEPT_FILES = 5
+FILE_ONLY = {"is_for_file_only": True}  # the `extra` of a record that the terminal is told in another way
 _MOST_WAITING = 1000
 _CLOSE_SECONDS = 1.0
 
@@ -99,6 +100,8 @@ class BoundedQueueHandler(logging.Handler):
 class _Output(Protocol):
     """Where lines go, written by one thread."""
 
+    is_file: bool
+
     def write_line(self, line: str) -> None:
         """Write a line; one that cannot be written is lost, and nothing else."""
 
@@ -107,6 +110,8 @@ class _Output(Protocol):
 
 class _StandardError:
     """Standard error; who read it may be gone."""
+
+    is_file = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -126,6 +131,8 @@ class RotatingFile:
     It is no handler of `logging`, which at the end of the process would wait for one whose disk does not answer.
     """
 
+    is_file = True
+
     def __init__(self, path: Path, largest_bytes: int = LARGEST_FILE_BYTES, kept: int = KEPT_FILES) -> None:
         """Open the file for appending.
 
@@ -133,23 +140,30 @@ class RotatingFile:
             EdgeLeatherError: it cannot be written.
         """
         self._path, self._largest_bytes, self._kept = path, largest_bytes, kept
+        self._descriptor, self._size_bytes = -1, 0
         try:
             self._open()
         except OSError as error:
             raise EdgeLeatherError(cannot_write(path, error)) from error
 
     def write_line(self, line: str) -> None:
+        """Write a line; while a full file cannot be renamed or a new one not be opened, lines are lost and each tries again."""
         content = (line + "\n").encode("utf-8", "backslashreplace")
         with contextlib.suppress(OSError):
             if self._size_bytes and self._size_bytes + len(content) > self._largest_bytes:
-                os.close(self._descriptor)
+                self.close()
                 self._rotate()
+                self._size_bytes = 0  # else a line that tries to open it again would rename the older ones again
+            if self._descriptor < 0:
                 self._open()
             self._size_bytes += os.write(self._descriptor, content)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self._descriptor)
+        # The number is forgotten first: once it is closed, any other file of this process may get it.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
     def _open(self) -> None:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -191,7 +205,8 @@ class _WritingThread:
     def _write(self, record: logging.LogRecord) -> None:
         line = self._formatter.format(record)
         for output in self._outputs:
-            output.write_line(line)
+            if output.is_file or not getattr(record, "is_for_file_only", False):
+                output.write_line(line)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -67,6 +68,40 @@ def test_the_file_rotates_by_size_and_keeps_so_many(tmp_path):
     assert names == ["log", "log.1", "log.2"] and all(path.stat().st_size <= 100 for path in tmp_path.iterdir())
     lines = [line[:2] for name in ("log.2", "log.1", "log") for line in (tmp_path / name).read_text().splitlines()]
     assert lines == [f"{number:02d}" for number in range(20 - len(lines), 20)], "the latest, in order"
+
+
+def test_a_file_that_cannot_be_renamed_touches_no_other_file_and_is_tried_again(tmp_path):
+    file = RotatingFile(tmp_path / "log", largest_bytes=100, kept=1)
+    (tmp_path / "log.1").mkdir()
+    for _ in range(4):
+        file.write_line("x" * 30)
+    with (tmp_path / "other").open("w") as other:  # it gets the number that the log had
+        for _ in range(4):
+            file.write_line("y" * 30)
+        os.fstat(other.fileno())  # nobody closed it
+        assert (tmp_path / "other").read_text() == ""
+        assert (tmp_path / "log").stat().st_size == 93
+        (tmp_path / "log.1").rmdir()
+        file.write_line("z" * 30)
+    file.close()
+    assert (tmp_path / "log").read_text() == "z" * 30 + "\n" and (tmp_path / "log.1").stat().st_size == 93
+
+
+def test_a_file_that_cannot_be_opened_again_leaves_the_older_ones(tmp_path):
+    file = RotatingFile(tmp_path / "log", largest_bytes=100, kept=3)
+    for _ in range(3):
+        file.write_line("x" * 30)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        for _ in range(5):
+            file.write_line("y" * 30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    file.write_line("z" * 30)
+    file.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.1"]
+    assert (tmp_path / "log").read_text() == "z" * 30 + "\n"
 
 
 def test_a_file_is_gone_on_with(tmp_path):

@@ -23,10 +23,10 @@ class Faults:
     `source` and `engine` may be told from any thread, frames from the loop's alone.
     """
 
-    def __init__(self, raised: Collection[FaultName], tell: Callable[[AlarmChange, FaultName, str], None]) -> None:
-        """`raised` are those that an earlier run left so; `tell` gets each change with its reason."""
+    def __init__(self, raised: Collection[FaultName], on_change: Callable[[AlarmChange, FaultName, str], None]) -> None:
+        """`raised` are those that an earlier run left so; `on_change` gets each change with its reason."""
         self._raised = set(raised)
-        self._tell = tell
+        self._on_change = on_change
         self._failed = FrameWindow(_FAILED_OF)
         self._failed_in_a_row = self._inspected_in_a_row = 0
         self._unfamiliar = FrameWindow(_UNFAMILIAR_OF, begins_full="view" in self._raised)
@@ -34,22 +34,25 @@ class Faults:
     def is_raised(self, what: FaultName) -> bool:
         return what in self._raised
 
-    def change(self, state: AlarmChange, what: FaultName, detail: str) -> None:
-        """Raise or clear a fault; nothing happens where it is so already."""
+    def change(self, state: AlarmChange, what: FaultName, detail: str) -> bool:
+        """Raise or clear a fault; False, and nothing happens, where it is so already."""
         if (state == "raised") == (what in self._raised):
-            return
+            return False
         if state == "raised":
             self._raised.add(what)
         else:
             self._raised.discard(what)
-        self._tell(state, what, detail)
+        self._on_change(state, what, detail)
+        return True
 
-    def source_changed(self, state: State, detail: str) -> None:
-        """Take a state of a source; one that is lost, silent or frozen is a fault until new frames come again."""
+    def source_changed(self, state: State, detail: str) -> bool:
+        """Take a state of a source; one that is lost, silent or frozen is a fault until new frames come again.
+
+        Whether that raised or cleared the fault.
+        """
         if state in STATES_OF_FAULT:
-            self.change("raised", "source", detail)
-        elif state in STATES_IN_ORDER:
-            self.change("cleared", "source", detail)
+            return self.change("raised", "source", detail)
+        return state in STATES_IN_ORDER and self.change("cleared", "source", detail)
 
     def take(self, inspection: Inspection) -> None:
         """Take a frame."""

@@ -132,9 +132,9 @@ class Journal:
         self.faults.take(inspection)
         return entry
 
-    def source_changed(self, state: State, detail: str) -> None:
-        """Take a state of a source, which may be a fault; from any thread."""
-        self.faults.source_changed(state, detail)
+    def source_changed(self, state: State, detail: str) -> bool:
+        """Take a state of a source, from any thread; whether it raised or cleared the fault, which is then logged."""
+        return self.faults.source_changed(state, detail)
 
     def _fault(self, state: AlarmChange, what: FaultName, detail: str) -> None:
         self._change("fault", state, what, {}, {"detail": detail})

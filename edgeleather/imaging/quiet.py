@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import cv2
+
+from edgeleather.shared_change import SharedChange
 
 _FFMPEG_VARIABLE, _FFMPEG_QUIET = "OPENCV_FFMPEG_LOGLEVEL", "-8"
 
 
-@contextlib.contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """Silence OpenCV and its FFmpeg inside the block, and put back what was set before.
+def quiet_opencv() -> AbstractContextManager[None]:
+    """Silence OpenCV and its FFmpeg inside the block; the last of several such blocks puts back what was set before.
 
     FFmpeg's level is read once in a process, when the first film or stream is opened; a value that the user set is kept.
     """
+    return _QUIET
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     was_set = _FFMPEG_VARIABLE in os.environ
     os.environ.setdefault(_FFMPEG_VARIABLE, _FFMPEG_QUIET)
@@ -26,3 +33,6 @@ def quiet_opencv() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(level)
         if not was_set:
             os.environ.pop(_FFMPEG_VARIABLE, None)
+
+
+_QUIET = SharedChange(_silenced)

@@ -46,6 +46,9 @@ class PictureSource:
         self._paths, self._attempt = paths, attempt
         self.total: int | None = len(paths)
 
+    def close(self) -> None:
+        """Nothing is held before the first frame."""
+
     def __iter__(self) -> Generator[Frame, None, None]:
         for index, path in enumerate(self._paths):
             yield frame_of_picture(index, path, self._attempt)
@@ -65,6 +68,10 @@ class VideoSource:
             raise EdgeLeatherError(f"{path}: expected a video, got a file that does not open as one (or is cut off).")
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.total: int | None = count if count > 0 else None
+
+    def close(self) -> None:
+        """Free the file."""
+        self._capture.release()
 
     def __iter__(self) -> Generator[Frame, None, None]:
         index = 0

@@ -54,3 +54,6 @@ class FrameSource(Protocol):
         Raises:
             EdgeLeatherError: the source ended abnormally.
         """
+
+    def close(self) -> None:
+        """Free the device or file of a source that nobody iterated; the end of an iteration does so itself."""

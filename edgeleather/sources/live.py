@@ -53,7 +53,7 @@ class LiveSource:
         """
         self.dropped = 0
         self.total: int | None = None
-        self._address, self._stop, self._patience, self._tell = address, stop, patience, listener
+        self._address, self._stop, self._patience, self._listener = address, stop, patience, listener
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._latest: Frame | None = None
@@ -72,6 +72,12 @@ class LiveSource:
         elif self._open() is None:
             raise EdgeLeatherError(f"{address.name} does not open. {self._advice}")
 
+    def close(self) -> None:
+        """Leave the device where nobody iterated; the end of an iteration does so itself."""
+        if self._reader is not None and not self._closing.is_set():
+            self._closing.set()
+            self._reader.leave(_CLOSE_SECONDS)
+
     def __iter__(self) -> Generator[Frame, None, None]:
         thread = threading.Thread(target=self._work, name="capture", daemon=True)
         thread.start()
@@ -86,7 +92,7 @@ class LiveSource:
             with self._changed:
                 self.dropped += self._latest is not None
                 self._latest = None
-            self._listener("closed", self._address.name)
+            self._tell("closed", self._address.name)
 
     def _next(self) -> Frame | None:
         with self._changed:
@@ -127,7 +133,7 @@ class LiveSource:
                 long = self._patience.reconnect_seconds
                 how_long = f" for {long:g} s" if math.isfinite(long) else ""
                 self._told = self._frozen_seconds = None
-                self._listener(
+                self._tell(
                     "lost",
                     f"{self._address.name}: {self._shown(reason)} after {self._captured} frames; trying again{how_long}",
                 )
@@ -187,7 +193,7 @@ class LiveSource:
 
     def _say(self, state: State, detail: str) -> None:
         self._told = state
-        self._listener(state, detail)
+        self._tell(state, detail)
 
     def _open_again(self, until: float) -> bool:
         """Open it again until the time (monotonic, in seconds) from which on it is given up."""
@@ -203,12 +209,12 @@ class LiveSource:
             f"{self._address.name}: no frame came any more after {self._captured}, and it did not come back within "
             f"{self._patience.reconnect_seconds:g} s. {self._advice}"
         )
-        self._listener("given up", self._address.name)
+        self._tell("given up", self._address.name)
         return False
 
-    def _listener(self, state: State, detail: str) -> None:
+    def _tell(self, state: State, detail: str) -> None:
         with contextlib.suppress(OSError):  # who listened is gone; the frames are not
-            self._tell(state, detail)
+            self._listener(state, detail)
 
     def _open(self) -> DeviceReader | None:
         """A reader whose device is open, as the present one; None where it does not open."""

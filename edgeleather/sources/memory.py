@@ -20,6 +20,9 @@ class MemorySource:
         self._name = name
         self.total: int | None = len(images)
 
+    def close(self) -> None:
+        """Nothing is held before the first frame."""
+
     def __iter__(self) -> Generator[Frame, None, None]:
         for index, image in enumerate(self._images):
             yield Frame(index, time.time(), f"{self._name}[{index}]", image)

@@ -25,13 +25,20 @@ class ReadAhead:
         self._source, self._stop = source, stop
         self.drop_policy: DropPolicy = source.drop_policy
         self.total = source.total
+        self._is_begun = False
 
     @property
     def dropped(self) -> int:
         """What the source dropped."""
         return self._source.dropped
 
+    def close(self) -> None:
+        """Free the source, unless its thread has begun, which does so itself and may hang in it."""
+        if not self._is_begun:
+            self._source.close()
+
     def __iter__(self) -> Generator[Frame, None, None]:
+        self._is_begun = True
         ahead: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD_FRAMES)
         left = threading.Event()
 

@@ -72,6 +72,9 @@ class WatchedFolder:
         """Pictures that were seen, and went away or were replaced before their turn."""
         return self._arrivals.lost
 
+    def close(self) -> None:
+        """Nothing is held before the first frame."""
+
     def __iter__(self) -> Generator[Frame, None, None]:
         index = 0
         is_lost = False

@@ -15,6 +15,7 @@ from edgeleather.events.journal import Journal
 from edgeleather.events.stop import Stop
 from edgeleather.events.writers import LoopWriter
 from edgeleather.inspection.inspector import Inspection
+from edgeleather.shared_change import SharedChange
 from edgeleather.sources.frame import Frame, FrameSource
 
 # How long a thread may keep Python's lock when inference has come back and wants it. With the usual 5 ms a store cost 4.6 % of
@@ -64,7 +65,7 @@ def run_loop(
     waits = source.drop_policy == "every_frame"
     started = time.perf_counter()
     try:
-        with _quick_switches(is_needed=journal is not None), contextlib.closing(iter(source)) as frames:
+        with _QUICK_SWITCHES if journal else contextlib.nullcontext(), contextlib.closing(iter(source)) as frames:
             for frame in frames:
                 counts.captured += 1
                 inspection = inspector.inspect(frame)
@@ -95,12 +96,14 @@ def run_loop(
 
 
 @contextlib.contextmanager
-def _quick_switches(is_needed: bool) -> Iterator[None]:
-    """Python's threads change more often inside the block, if that is needed."""
+def _quick_switches() -> Iterator[None]:
+    """Python's threads change more often inside the block."""
     before = sys.getswitchinterval()
-    if is_needed:
-        sys.setswitchinterval(_SWITCH_SECONDS)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+_QUICK_SWITCHES = SharedChange(_quick_switches)

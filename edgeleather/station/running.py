@@ -117,10 +117,10 @@ def inspect_source(
     ):
         _LOGGER.log(level, "%s starts: %s", name, _description(settings, inspector))
         attempt = attempts or PlainAttempt(settings.max_megapixels)
-        frames = _frames(settings, journal, credentials, stop, attempt)
-        run = GuardedRun(inspector, open_writers(), stop, journal, attempts)
-        with run.watched(settings.hung_seconds, end_process):
-            counts = run_loop(frames, run, run.writers, stop, journal)
+        with contextlib.closing(_frames(settings, journal, credentials, stop, attempt)) as frames:
+            run = GuardedRun(inspector, open_writers(), stop, journal, attempts)
+            with run.watched(settings.hung_seconds, end_process):
+                counts = run_loop(frames, run, run.writers, stop, journal)
         counts.source_error = counts.source_error and credentials.hide(counts.source_error)
         summary = _summary(counts, inspector, journal)
         reason = f"; {summary.source_error}" if summary.source_error else ""
@@ -156,8 +156,8 @@ def _frames(
 
     def on_state(state: State, detail: str) -> None:
         detail = credentials.hide(detail)
-        if journal:
-            journal.source_changed(state, detail)
+        if journal and journal.source_changed(state, detail):
+            return  # the journal has logged it, as a fault
         _LOGGER.log(_LEVELS.get(state, logging.INFO), "%s: %s", state, detail)
 
     recording, known = settings.recording, None

@@ -91,7 +91,7 @@ class Station:
         if address.is_live:
             make_device(address, settings.source.patience.device_stall_seconds)
         else:
-            open_source(address, self.stop_request, settings.source.patience, watch=settings.source.watch)
+            open_source(address, self.stop_request, settings.source.patience, watch=settings.source.watch).close()
         sinks = settings.sink_settings()
         for name, one in sinks.items():
             with contextlib.closing(one.open(credentials, folder, name)):

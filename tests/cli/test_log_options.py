@@ -8,6 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from edgeleather.cli.log_options import add_log_options
 from edgeleather.cli.main import COMMANDS, main
 
 OPTIONS = {"--log-level", "--log-file", "--log-format"}
@@ -54,6 +55,35 @@ def test_a_command_is_no_noisier_than_before(bundle, good_picture):
 
 def test_a_file_is_told_why_a_command_ended(bundle, tmp_path):
     result = run("inspect", bundle.folder, "--source", tmp_path / "absent", "--log-file", tmp_path / "log")
-    assert result.exit_code == 1 and "found nothing there" in (tmp_path / "log").read_text()
+    assert result.exit_code == 1 and (tmp_path / "log").read_text().count("found nothing there") == 1
+    assert result.stderr.count("found nothing there") == 1
     assert run("doctor", "--log-file", tmp_path / "absent/log").exit_code == 1
     assert run("doctor", "--log-level", "loud").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device", "/x"), "No space left on device"),
+        (ZeroDivisionError("a bug"), "ZeroDivisionError: a bug"),
+        (KeyboardInterrupt(), "interrupted"),
+        (SystemExit(143), "exit code 143"),
+        (click.UsageError("expected one"), "expected one"),
+    ],
+)
+def test_a_file_is_told_of_every_other_end_and_the_terminal_once(tmp_path, error, told):
+    def end():
+        raise error
+
+    command = click.Command("end", callback=end)
+    add_log_options(command)
+    result = CliRunner().invoke(command, ["--log-file", str(tmp_path / "log")])
+    assert result.exit_code != 0 and told in (tmp_path / "log").read_text()
+    assert " ERROR edgeleather" not in result.stderr and " WARNING edgeleather" not in result.stderr
+
+
+def test_a_command_that_ends_well_tells_the_file_nothing(tmp_path):
+    command = click.Command("end", callback=lambda: click.get_current_context().exit(0))
+    add_log_options(command)
+    assert CliRunner().invoke(command, ["--log-file", str(tmp_path / "log")]).exit_code == 0
+    assert (tmp_path / "log").read_text() == ""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import sqlite3
+import threading
 import time
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from edgeleather.events.journal import Journal, StoreSettings
 from edgeleather.events.outbox import Deliverer
 from edgeleather.events.pictures import PICTURES_FOLDER, PictureRules
 from edgeleather.events.stop import Stop
-from edgeleather.events.store import STORE_FILE, VERDICT_TOPICS, Filter, Store
+from edgeleather.events.store import STORE_FILE, VERDICT_TOPICS, Event, Filter, Store
 from edgeleather.inspection.inspector import Inspection, Inspector, InspectorSettings
 from edgeleather.sources.memory import MemorySource
 from edgeleather.station.loop import run_loop
@@ -63,17 +64,32 @@ def test_every_verdict_is_a_row_and_an_alarm_is_raised_and_cleared_once(tmp_path
 
 
 def test_rows_are_committed_within_100_ms(tmp_path):
-    journal = opened(tmp_path)
-    waits = []
-    for n in range(20):
+    """Not later than by a thread that waits for 100 ms and commits then, on the same machine at the same time."""
+    journal = opened(tmp_path / "journal")
+    with contextlib.closing(Store(tmp_path / "late", create=True)):
+        pass
+
+    def commit_late(n):
+        time.sleep(0.1)
+        with contextlib.closing(Store(tmp_path / "late")) as store:
+            store.append([Event(f"{n}", time.time(), "good", "calf", n, "{}")], [])
+
+    def seconds_until_row(folder, n, begin):
         started = time.perf_counter()
-        journal.take(inspection(n))
-        with contextlib.closing(Store(tmp_path)) as store:
+        begin()
+        with contextlib.closing(Store(folder)) as store:
             while len(list(store.select(Filter()))) <= n:
                 time.sleep(0.002)
-        waits.append(time.perf_counter() - started)
+        return time.perf_counter() - started
+
+    waits, late_waits = [], []
+    for n in range(20):
+        waits.append(seconds_until_row(tmp_path / "journal", n, lambda n=n: journal.take(inspection(n))))
+        thread = threading.Thread(target=commit_late, args=(n,))
+        late_waits.append(seconds_until_row(tmp_path / "late", n, thread.start))
+        thread.join()
     journal.close(Stop())
-    assert sorted(waits)[10] < 0.1, waits  # the median: this machine does other things too
+    assert sorted(waits)[10] < sorted(late_waits)[10], (waits, late_waits)
 
 
 def test_an_alarm_that_was_left_raised_is_cleared_by_the_next_run(tmp_path):
@@ -129,11 +145,14 @@ def test_pictures_of_one_moment_overwrite_none(tmp_path, noise_bgr):
 
 
 def test_an_idle_journal_closes_at_once(tmp_path):
-    journal = opened(tmp_path)
-    time.sleep(0.2)
-    started = time.perf_counter()
-    journal.close(Stop())
-    assert time.perf_counter() - started < 1.5  # not the seconds that waiting pictures would be given
+    seconds = []
+    for number in range(3):
+        journal = opened(tmp_path / str(number))
+        time.sleep(0.2)
+        started = time.perf_counter()
+        journal.close(Stop())
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 1.5  # not the 3 seconds that waiting pictures would be given, which would be so each time
 
 
 def test_pictures_keep_to_their_limits_of_size_and_age(tmp_path, noise_bgr):

@@ -134,7 +134,7 @@ def test_a_writer_that_never_answers_holds_the_end_up_for_seconds_only():
     stop.set()
     started = time.monotonic()
     writer.close(stop)
-    assert 2 < time.monotonic() - started < 6
+    assert stop.is_overdue() and time.monotonic() - started < 30  # of the 60 that its first record would take
     assert writer.lost == 10 and writer.stuck and "did not take its records" in writer.first_error
 
 

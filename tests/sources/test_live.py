@@ -226,7 +226,7 @@ def test_a_source_that_opens_and_gives_nothing_is_given_up_in_time(toy):
     started = time.monotonic()
     with pytest.raises(EdgeLeatherError, match="no frame came any more after 0, and it did not come back within 1 s"):
         list(source)
-    assert 0.9 < time.monotonic() - started < 3 and listener.states == ["lost", "given up", "closed"]
+    assert 0.9 < time.monotonic() - started < 6 and listener.states == ["lost", "given up", "closed"]
 
 
 @pytest.mark.parametrize("name", ["Throws", "ThrowsAtTheEnd"])

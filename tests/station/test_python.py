@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import cv2
 import pytest
@@ -21,8 +20,11 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.events.alarms import AlarmRules
 from edgeleather.events.journal import Journal, StoreSettings
 from edgeleather.events.stop import Stop
-from edgeleather.events.store import Store
+from edgeleather.events.store import STORE_FILE, VERDICT_TOPICS, Filter, Store
+from edgeleather.sources.address import parse_address
+from edgeleather.station.running import RunSettings, inspect_source
 from edgeleather.station.station import Station
+from tests.events.receivers import MjpegCamera, leather_like, wait_until
 
 
 def station_file(folder, bundle, address, *more):
@@ -30,6 +32,14 @@ def station_file(folder, bundle, address, *more):
     text = f'schema = 1\nname = "line-3"\nbundle = "{bundle.folder}"\n[source]\naddress = "{address}"\n'
     file.write_text(text + "\n".join(more) + "\n")
     return file
+
+
+def rows(folder):
+    """How many frames a store has; none before it is begun."""
+    if (folder / STORE_FILE).exists():
+        with contextlib.suppress(EdgeLeatherError), contextlib.closing(Store(folder)) as store:  # it is just being made
+            return len(list(store.select(Filter(topics=VERDICT_TOPICS))))
+    return 0
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
@@ -87,12 +97,69 @@ def test_stop_from_another_thread_ends_a_watching_station(bundle, good_picture, 
     summaries = []
     thread = threading.Thread(target=lambda: summaries.append(station.run()))
     thread.start()
-    shutil.copy(good_picture, tmp_path / "in/a.png")
-    time.sleep(2)
+    for number, name in enumerate(
+        ("a.png", "b.png"), 1
+    ):  # the look that finds the second one finds the first one again
+        shutil.copy(good_picture, tmp_path / "in" / name)
+        wait_until(lambda number=number: rows(tmp_path / "store") == number, 30, name)
     station.stop()
     thread.join(20)
-    assert not thread.is_alive() and summaries[0].stopped_by_signal and summaries[0].captured == 1
+    assert not thread.is_alive() and summaries[0].stopped_by_signal and summaries[0].captured == 2
     assert state_of_the_process() == unlike_the_defaults
+
+
+def test_two_stations_at_once_leave_the_process_as_the_first_found_it(
+    bundle, good_picture, tmp_path, unlike_the_defaults
+):
+    """The first one that begins is the first one that ends."""
+    running = []
+    for name in ("a", "b"):
+        (tmp_path / name / "in").mkdir(parents=True)
+        shutil.copy(good_picture, tmp_path / name / "in/a.png")
+        station = Station.read(station_file(tmp_path / name, bundle, "in", 'watch = "all"'))
+        thread = threading.Thread(target=station.run)
+        thread.start()
+        running.append((station, thread))
+        wait_until(lambda name=name: rows(tmp_path / name / "store"), 30, name)
+    for number, (station, thread) in enumerate(running):
+        assert (round(sys.getswitchinterval(), 6), cv2.utils.logging.getLogLevel()) == (0.0002, 0), number
+        station.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+    assert state_of_the_process() == unlike_the_defaults
+
+
+def test_a_lost_source_is_one_line_of_the_log(bundle, good_picture, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "edgeleather")
+    (tmp_path / "in").mkdir()
+    shutil.copy(good_picture, tmp_path / "in/a.png")
+    station = Station.read(station_file(tmp_path, bundle, "in", 'watch = "all"'))
+    thread = threading.Thread(target=station.run)
+    thread.start()
+    wait_until(lambda: rows(tmp_path / "store"), 30, caplog.messages)
+    shutil.rmtree(tmp_path / "in")
+    wait_until(lambda: "No such file" in caplog.text, 30, caplog.messages)
+    station.stop()
+    thread.join(20)
+    (line,) = [line for line in caplog.messages if "No such file" in line and not line.startswith("station ")]
+    assert line.startswith("fault raised: source, ") and not thread.is_alive()
+
+
+def test_a_camera_is_let_go_when_the_writers_cannot_be_opened(bundle):
+    def no_writers():
+        wait_until(lambda: "camera" in names_of_threads(), 10, "the camera is not open")
+        raise EdgeLeatherError("no room")
+
+    def names_of_threads():
+        return [thread.name for thread in threading.enumerate()]
+
+    before = names_of_threads().count("camera")
+    camera = MjpegCamera([leather_like(0)])
+    with camera.running():
+        settings = RunSettings(bundle.folder, parse_address(camera.address))
+        with pytest.raises(EdgeLeatherError, match="no room"):
+            inspect_source(settings, no_writers)
+        assert names_of_threads().count("camera") == before
 
 
 def test_neither_station_nor_command_leaves_the_process_changed(bundle, good_picture, tmp_path, unlike_the_defaults):

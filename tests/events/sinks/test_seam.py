@@ -72,12 +72,13 @@ def test_a_station_tells_a_toy_sink(bundle, hole_picture, tmp_path, bell):
     file = station_file(tmp_path, bundle, hole_picture, "rings = 'rings.txt'", "receives = ['defect', 'alarm']")
     checked = CliRunner().invoke(main, ["station", "check", str(file), "--json"])
     assert json.loads(checked.stdout)["sinks"] == {"tower": "bell: defect, alarm"}, checked.output
+    said = ""
     for _ in range(2):  # what the first run was refused goes out in the second at the latest
         result = CliRunner().invoke(main, ["station", "run", str(file), "--quiet"])
         assert result.exit_code == 0, result.output
-        if "is mute" in result.stderr:
-            assert "the bell with ${BELL_KEY} is mute. It is tried again" in result.stderr
         assert "d1ng" not in result.output
+        said += result.stderr
+    assert "the bell with ${BELL_KEY} is mute. It is tried again" in said
     lines = (tmp_path / "rings.txt").read_text().splitlines()
     bodies = [json.loads(line.removeprefix("line-3 ")) for line in lines]
     assert [body["topic"] for body in bodies[:2]] == ["defect", "alarm"] and len(
