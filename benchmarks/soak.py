@@ -71,9 +71,6 @@ class TimedSource:
         self.given_at: list[float] = []
         self._images, self._count, self._period = images, count, period_seconds
 
-    def close(self) -> None:
-        """Nothing is held."""
-
     def __iter__(self) -> Generator[Frame, None, None]:
         started = time.perf_counter()
         for index, image in zip(range(self._count), itertools.cycle(self._images)):
