@@ -71,6 +71,9 @@ class TimedSource:
         self.given_at: list[float] = []
         self._images, self._count, self._period = images, count, period_seconds
 
+    def close(self) -> None:
+        """Nothing is held before the first frame."""
+
     def __iter__(self) -> Generator[Frame, None, None]:
         started = time.perf_counter()
         for index, image in zip(range(self._count), itertools.cycle(self._images)):
@@ -253,6 +256,9 @@ class _Tracked:
 
     def __init__(self, source: TimedSource) -> None:
         self._source, self.total = source, source.total
+
+    def close(self) -> None:
+        """Nothing is held before the first frame."""
 
     def __iter__(self) -> Generator[Frame, None, None]:
         yield from track(self._source, "endurance", self.total)
