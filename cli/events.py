@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
-import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,15 +14,9 @@ import click
 
 from edgeleather.cli.options import absolute_path, as_json_option, print_json
 from edgeleather.errors import printable
-from edgeleather.events.pictures import PICTURES_FOLDER
-from edgeleather.events.store import TOPICS, Filter, Store, StoredEvent
-from edgeleather.files import write_stream_atomically
-from edgeleather.progress import track
+from edgeleather.events.export import event_row, export_events
+from edgeleather.events.store import TOPICS, Filter, Store
 
-COLUMNS = (
-    *("seq", "id", "at", "topic", "state", "what", "station", "article", "source", "frame", "score", "threshold"),
-    *("defect_area_percent", "regions", "picture", "error", "detail", "reason", "distance"),
-)
 _AGO_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -93,7 +84,7 @@ def list_events(
 ) -> None:
     """The latest events of STORE, and what each sink waits for."""
     with contextlib.closing(Store(store)) as opened:
-        rows = [_row(store, stored) for stored in opened.select(Filter(since, until, topics, article), limit)]
+        rows = [event_row(store, stored) for stored in opened.select(Filter(since, until, topics, article), limit)]
         sinks = opened.sinks()
     if as_json:
         print_json({"events": rows, "sinks": [vars(sink) for sink in sinks]})
@@ -123,21 +114,7 @@ def export(
     """Events of STORE as a CSV or JSON-lines file."""
     if out.suffix not in (".csv", ".jsonl"):
         raise click.UsageError(f"expected --out to end in .csv or .jsonl, got {out.name}.")
-    count = 0
-
-    def counted(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        nonlocal count
-        for row in rows:
-            count += 1
-            yield row
-
-    with contextlib.closing(Store(store)) as opened:
-        found = track(opened.select(Filter(since, until, topics, article)), "events")
-        if out.suffix == ".csv":
-            lines = _csv_lines(counted(_row(store, stored) for stored in found))
-        else:
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in counted(_body(stored) for stored in found))
-        write_stream_atomically(out, (line.encode() for line in lines))
+    count = export_events(store, Filter(since, until, topics, article), out)
     click.echo(f"{count} events in {out}")
 
 
@@ -155,42 +132,9 @@ def retry(store: Path, sink: str | None, as_json: bool) -> None:
         click.echo(f"{count} events are delivered again by the running station, or at its next start")
 
 
-def _body(stored: StoredEvent) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(stored.event.body)
-    return {"seq": stored.seq} | body
-
-
-def _row(store: Path, stored: StoredEvent) -> dict[str, Any]:
-    """An event's columns; its picture only where that is still there, and the largest of its regions is enough here."""
-    body = _body(stored)
-    row = {name: body.get(name) for name in COLUMNS}
-    row["at"] = datetime.fromtimestamp(stored.event.at).astimezone().isoformat(timespec="milliseconds")
-    row["regions"] = len(body.get("regions") or ())
-    if row["picture"] and not (store / PICTURES_FOLDER / row["picture"]).is_file():
-        row["picture"] = None
-    return row
-
-
 def _line(row: dict[str, Any]) -> str:
     parts = [row["at"], f"{row['topic']:6s}", row["state"], row["what"]]
     parts += [f"frame {row['frame']}" if row["frame"] is not None else None]
     parts += [f"score {row['score']:.3f}" if row["score"] is not None else None]
     parts += [row["article"], row["source"], row["error"] or row["detail"] or row["reason"], row["picture"]]
     return printable("  ".join(str(part) for part in parts if part))
-
-
-def _csv_lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([_cell(row[name]) for name in COLUMNS])
-        yield stream.getvalue()
-        stream.seek(0)
-        stream.truncate()
-    yield stream.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """A cell as a spreadsheet shows it: text that would be taken for a formula gets an apostrophe before it."""
-    return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
