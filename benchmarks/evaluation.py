@@ -17,7 +17,7 @@ from edgeleather.engines.graphs import graphs_of
 from edgeleather.engines.replay import first_proven, require_golden
 from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.imaging.appearance import thinned
+from edgeleather.imaging.appearance import appearance_of, thinned
 from edgeleather.inspection.familiarity import FamiliarityCheck
 from edgeleather.inspection.inference import FrameMap
 from edgeleather.inspection.scoring import score_samples, unseen_samples
@@ -137,7 +137,7 @@ def _familiarity(bundle: Bundle, thresholds: Thresholds) -> Callable[[FrameMap],
     def is_unfamiliar(result: FrameMap) -> bool:
         prepared = result.prepared
         is_above = result.score > thresholds.verdict_for(prepared.count).value
-        return check.of(thinned(prepared), result.anomaly_map, result.score, is_above).reason is not None
+        return check.of(appearance_of(thinned(prepared)), result.anomaly_map, result.score, is_above).reason is not None
 
     return is_unfamiliar
 

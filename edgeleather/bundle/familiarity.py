@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from edgeleather.arrays import Float64Array
@@ -38,7 +39,8 @@ class Spread:
 
     def measure(self) -> SpreadMeasure:
         """A function from statistics to their distance, with its arrays made once."""
-        return SpreadMeasure(np.array(self.mean), np.array(self.whitening))
+        whitening = np.array(self.whitening)
+        return SpreadMeasure(np.array(self.mean), whitening.T @ whitening)
 
     def oddest(self, statistics: Sequence[float]) -> tuple[int, float]:
         """Which statistic differs most from the good pictures', and by how many of its standard deviations."""
@@ -49,15 +51,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class SpreadMeasure:
-    """The arrays behind a `Spread`: `mean` [n] and `whitening` [n, n]."""
+    """The arrays behind a `Spread`: `mean` [n] and `inverse_covariance` [n, n]."""
 
     mean: Float64Array
-    whitening: Float64Array
+    inverse_covariance: Float64Array
 
     def distance(self, statistics: Sequence[float]) -> float:
         """How far statistics [n] lie from the mean, in standard deviations of the good pictures."""
-        whitened = self.whitening @ (np.asarray(statistics) - self.mean)
-        return float(np.sqrt(whitened @ whitened))
+        return cv2.Mahalanobis(np.asarray(statistics, np.float64), self.mean, self.inverse_covariance)
 
 
 @dataclass(frozen=True)

@@ -35,18 +35,22 @@ def contrast_of(images_rgb: UInt8Array) -> float:
 
 def appearance_of(images_rgb: UInt8Array) -> list[float]:
     """The values that `APPEARANCE` names, of a frame's model images uint8 [n, h, w, 3] RGB."""
+    # After an inference nothing of this is in the processor's caches: few different functions matter more than few operations.
     count, height, width = images_rgb.shape[:3]
     step = _step(count * height)
     lines = images_rgb.reshape(count * height, width, 3)[step // 2 :: step]
-    mean_rgb, deviation_rgb = cv2.meanStdDev(lines)
-    red, green, blue = (float(value) + 1.0 for value in mean_rgb.ravel())
+    red, green, blue, _ = cv2.mean(lines)
     values = lines[..., 1].copy()
-    detail_1, detail_4, detail_16 = (_mean_difference(values, distance) + _LEAST_LEVELS for distance in (1, 4, 16))
+    deviation = math.sqrt(max(0.0, round(cv2.norm(values, cv2.NORM_L2SQR)) / values.size - green**2))
+    red, green, blue = red + 1.0, green + 1.0, blue + 1.0
+    detail_1 = _mean_difference(values, 1) + _LEAST_LEVELS
+    detail_4 = _mean_difference(values, 4) + _LEAST_LEVELS
+    detail_16 = _mean_difference(values, 16) + _LEAST_LEVELS
     return [
         math.log(green),
         math.log(red / green),
         math.log(blue / green),
-        math.log(float(deviation_rgb[1, 0]) + _LEAST_LEVELS),
+        math.log(deviation + _LEAST_LEVELS),
         math.log(detail_1),
         math.log(detail_1 / detail_4),
         math.log(detail_4 / detail_16),
@@ -74,11 +78,15 @@ def _step(rows: int) -> int:
 def answer_to(anomaly_map: Float32Array, score: float) -> list[float]:
     """The logarithms of the values that `ANSWER` names, of a map float32 [h, w] and its score."""
     step_y, step_x = (max(1, side // _MAP_PIXELS) for side in anomaly_map.shape)
-    thinned = anomaly_map[step_y // 2 :: step_y, step_x // 2 :: step_x].ravel()
-    last = len(thinned) - 1
-    ranks = (round(0.05 * last), round(0.5 * last), round(0.95 * last))
-    ordered = np.partition(thinned, ranks)
-    return [math.log(max(value, 1e-6)) for value in (score, *(float(ordered[rank]) for rank in ranks))]
+    ordered = anomaly_map[step_y // 2 :: step_y, step_x // 2 :: step_x].flatten()
+    ordered.sort()
+    last = len(ordered) - 1
+    low, middle, high = (
+        ordered.item(round(0.05 * last)),
+        ordered.item(round(0.5 * last)),
+        ordered.item(round(0.95 * last)),
+    )
+    return [math.log(max(value, 1e-6)) for value in (score, low, middle, high)]
 
 
 def _mean_difference(values: UInt8Array, distance_px: int) -> float:

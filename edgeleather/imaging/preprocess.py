@@ -5,6 +5,7 @@ Training, calibration, benchmark and runtime all call `prepare`, so that no diff
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -251,6 +252,7 @@ def _scaled_size(frame_hw: tuple[int, int], mode: InputMode) -> tuple[int, int]:
     return height, width
 
 
+@functools.lru_cache(64)  # a camera's frames are of one size
 def _fitting_box(frame_hw: tuple[int, ...], size_hw: tuple[int, int], fit: Fit) -> tuple[int, int, int, int]:
     frame_h, frame_w = frame_hw
     height, width = size_hw

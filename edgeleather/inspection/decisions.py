@@ -109,7 +109,7 @@ def within_polygon(
         EdgeLeatherError: no pixel of the map lies inside.
     """
     x, y, width, height = prepared.frame_box_xywh
-    points = _map_points(anomaly_map, prepared, polygon_xy)
+    points = _map_points(prepared, polygon_xy)
     inside = np.zeros(anomaly_map.shape, np.uint8)
     cv2.fillPoly(inside, [points.astype(np.int32)], 1)
     if not inside.any():
@@ -121,33 +121,36 @@ def within_polygon(
     return within, cv2.minMaxLoc(anomaly_map, inside)[1]
 
 
-def around_polygon(
-    anomaly_map: Float32Array, prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]
-) -> tuple[UInt8Array, Float32Array]:
-    """The part of a frame's model images [n, h, w, 3] and of its map that the box around a polygon (frame pixels) covers.
+def box_around(prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]) -> tuple[slice, slice]:
+    """The rows and columns of a frame's map that the box around a polygon (frame pixels) covers."""
+    map_h, map_w = prepared.map_size_hw
+    points = _map_points(prepared, polygon_xy)
+    left, top = (int(max(0, value)) for value in points.min(0))
+    right, bottom = (int(min(side, value + 1)) for side, value in zip((map_w, map_h), points.max(0), strict=True))
+    return slice(top, bottom), slice(left, right)
+
+
+def images_in(prepared: Prepared, box: tuple[slice, slice]) -> UInt8Array:
+    """The part of a frame's model images [n, h, w, 3] that a box of its map covers.
 
     Of a frame of several tiles it is what `appearance_of` looks at of the whole tiles that the box touches.
     """
-    map_h, map_w = anomaly_map.shape
-    points = _map_points(anomaly_map, prepared, polygon_xy)
-    left, top = (int(max(0, value)) for value in points.min(0))
-    right, bottom = (int(min(side, value + 1)) for side, value in zip((map_w, map_h), points.max(0), strict=True))
-    part = anomaly_map[top:bottom, left:right]
+    rows, columns = box
     if prepared.count == 1:
-        return np.ascontiguousarray(prepared.images[:, top:bottom, left:right]), part
+        return np.ascontiguousarray(prepared.images[:, rows, columns])
     tile_h, tile_w = prepared.image_size_hw
     touched = [
         index
         for index, (y, x) in enumerate(prepared.offsets_yx)
-        if x < right and x + tile_w > left and y < bottom and y + tile_h > top
+        if x < columns.stop and x + tile_w > columns.start and y < rows.stop and y + tile_h > rows.start
     ]
-    return thinned(prepared, touched), part
+    return thinned(prepared, touched)
 
 
-def _map_points(anomaly_map: Float32Array, prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]) -> IntArray:
+def _map_points(prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]) -> IntArray:
     """A polygon's corners [n, 2] (x, y) in pixels of the map: from pixel centres to pixel centres, as `cv2.resize` maps them."""
     x, y, width, height = prepared.frame_box_xywh
-    map_h, map_w = anomaly_map.shape
+    map_h, map_w = prepared.map_size_hw
     scale, corner = np.array([map_w / width, map_h / height]), np.array([x, y])
     points: IntArray = np.round((np.array(polygon_xy) + 0.5 - corner) * scale - 0.5).astype(np.int64)
     return points

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgeleather.arrays import Float32Array, UInt8Array
+from edgeleather.arrays import Float32Array
 from edgeleather.bundle.familiarity import Familiarity
 from edgeleather.bundle.thresholds import Thresholds
-from edgeleather.imaging.appearance import ANSWER, APPEARANCE, answer_to, appearance_of
+from edgeleather.imaging.appearance import ANSWER, APPEARANCE, answer_to
 
 _STATISTICS = (*APPEARANCE, *ANSWER)
 
@@ -32,13 +32,12 @@ class FamiliarityCheck:
         # A score above the bundle's own threshold was allowed by the user: a rarer rate, a least area. It is no reason.
         self._most_score = thresholds.verdict.value
 
-    def of(self, images_rgb: UInt8Array, anomaly_map: Float32Array, score: float, is_above: bool) -> Likeness:
-        """The likeness of a frame's model images uint8 [n, h, w, 3] with their map float32 [h, w] and its score.
+    def of(self, appearance: list[float], anomaly_map: Float32Array, score: float, is_above: bool) -> Likeness:
+        """The likeness of a frame's appearance (`appearance_of`) with its map float32 [h, w] and its score.
 
         `is_above` says that the score is above the threshold: what was found there, be it too small to count, makes a picture
         look unlike good leather, so only an appearance far from every good picture's makes it unfamiliar.
         """
-        appearance = appearance_of(images_rgb)
         if is_above:
             distance = self._appearance.distance(appearance)
             return Likeness(distance, self._reason(self._familiarity.appearance.limit, appearance, distance))

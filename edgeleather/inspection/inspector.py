@@ -16,15 +16,16 @@ from edgeleather.bundle.thresholds import VerdictThreshold
 from edgeleather.engines.built import open_proven, open_trusted, proven, wanted_engine
 from edgeleather.engines.engine import MOST_THREADS, Engine
 from edgeleather.errors import EdgeLeatherError, printable, require_number, require_one_of
-from edgeleather.imaging.appearance import thinned
-from edgeleather.imaging.preprocess import Fit, InputMode, prepare
+from edgeleather.imaging.appearance import appearance_of, thinned
+from edgeleather.imaging.preprocess import Fit, InputMode, Prepared, prepare
 from edgeleather.inspection.decisions import (
     DecisionRules,
     Region,
     VerdictName,
     area_percent,
-    around_polygon,
+    box_around,
     find_regions,
+    images_in,
     within_polygon,
 )
 from edgeleather.inspection.familiarity import FamiliarityCheck, Likeness
@@ -135,6 +136,7 @@ class Inspector:
         self.thresholds = bundle.thresholds_of(self.graph)
         self._rate = settings.false_alarm_rate
         self._rules = settings.rules
+        self._size_matters = settings.rules.depend_on_frame_size
         self._verdicts: dict[int, VerdictThreshold] = {}
         self._familiarity = FamiliarityCheck(bundle.looks, self.thresholds) if bundle.looks else None
         self._frame_size_wh = settings.rules.frame_size_px
@@ -161,10 +163,11 @@ class Inspector:
                 raise EdgeLeatherError(frame.error or "the frame could not be captured.")
             self._check_size(frame.image)
             prepared = prepare(frame.image, self.mode)
+            appearance = self._appearance(prepared)
             ready = time.perf_counter()
             result = infer_prepared(self.engine, prepared)
             inferred = time.perf_counter()
-            decision = self._decide(result)
+            decision = self._decide(result, appearance)
             if frame.frozen_seconds is not None:
                 decision = _frozen(decision, frame.frozen_seconds)
         except (EdgeLeatherError, cv2.error, MemoryError) as error:
@@ -183,7 +186,7 @@ class Inspector:
 
     def _check_size(self, image: AnyArray) -> None:
         """Refuse a frame of another size than the first where areas or a region of interest were given in its pixels."""
-        if not self._rules.depend_on_frame_size:
+        if not self._size_matters:
             return
         size_wh = (image.shape[1], image.shape[0])
         self._frame_size_wh = self._frame_size_wh or size_wh
@@ -194,8 +197,23 @@ class Inspector:
                 "Set the camera's resolution back, or give new ones."
             )
 
-    def _decide(self, result: FrameMap) -> _Decision:
-        """From a frame's map to its verdict.
+    def _appearance(self, prepared: Prepared) -> list[float] | None:
+        """How the inspected part of a frame looks, before its inference: then the picture is still in the processor's caches.
+
+        None where the bundle cannot compare it, or where the part has too few pixels for contrast and sharpness.
+        """
+        polygon = self._rules.region_of_interest_xy
+        if self._familiarity is None:
+            return None
+        if not polygon:
+            return appearance_of(thinned(prepared)) if min(prepared.map_size_hw) >= _LEAST_SIDE_PX else None
+        rows, columns = box = box_around(prepared, polygon)
+        if min(rows.stop - rows.start, columns.stop - columns.start) < _LEAST_SIDE_PX:
+            return None
+        return appearance_of(images_in(prepared, box))
+
+    def _decide(self, result: FrameMap, appearance: list[float] | None) -> _Decision:
+        """From a frame's map and appearance to its verdict.
 
         Raises:
             EdgeLeatherError: the region of interest lies outside of the frame.
@@ -203,11 +221,11 @@ class Inspector:
         prepared, rules = result.prepared, self._rules
         threshold = self.verdict_for(prepared.count).value
         anomaly_map, score, shown = result.anomaly_map, result.score, result.anomaly_map
-        images, part = thinned(prepared), anomaly_map
+        part = anomaly_map
         if rules.region_of_interest_xy:
             anomaly_map, score = within_polygon(anomaly_map, prepared, rules.region_of_interest_xy)
             shown = np.maximum(anomaly_map, shown.min())
-            images, part = around_polygon(result.anomaly_map, prepared, rules.region_of_interest_xy)
+            part = result.anomaly_map[box_around(prepared, rules.region_of_interest_xy)]
         regions: tuple[Region, ...] = ()
         small = 0
         if score > threshold:
@@ -216,9 +234,8 @@ class Inspector:
             small = len(found) - len(regions)
         verdict: VerdictName = "defect" if regions else "good"
         likeness = Likeness(None, None)
-        # A region of interest of a few pixels has no contrast and no sharpness to compare.
-        if self._familiarity and min(part.shape) >= _LEAST_SIDE_PX:
-            likeness = self._familiarity.of(images, part, score, is_above=score > threshold)
+        if self._familiarity and appearance:
+            likeness = self._familiarity.of(appearance, part, score, is_above=score > threshold)
         if likeness.reason:
             verdict = "unfamiliar"
         return _Decision(verdict, score, threshold, regions, small, shown, likeness.distance, likeness.reason)
