@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from edgeleather.backbones.loading import build_backbone, load_weights
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.methods.method import ImageSource, LeavesGroupsOut, LeftOutAnswer, Method, Preset, answers_of
+from edgeleather.methods.method import ImageSource, LeavesGroupsOut, LeftOutAnswer, answers_of
 from edgeleather.methods.moments import at_least_some
-from edgeleather.methods.smoothing import GaussianBlur
+from edgeleather.methods.patch_features import PatchMethod
 from edgeleather.progress import track
 
-LAYERS = {"efficientnet-lite0": ("stage3", "stage5"), "resnet18": ("layer2", "layer3")}
 BANK_PATCHES = 1024
 _CANDIDATE_PATCHES = 30_000  # of all training patches: the greedy choice costs this times the bank's size
 _PROJECTED_CHANNELS = 64
@@ -29,52 +25,27 @@ _MAX_REFITS = 40
 _NO_DISTANCE = 0.01
 
 
-class MemoryBank(Method, LeavesGroupsOut):
-    """Distance to a coreset of normal patch features.
-
-    The 3 x 3 pooling counts the padded zeros: it draws the patches at a picture's edge, which have fewer neighbours and so
-    vary more, towards each other. Pooled without that, they are the most novel patches of every normal picture.
-    """
-
-    presets: ClassVar = {
-        "edge": Preset("efficientnet-lite0", epochs=1, learning_rate=0.0, batch_images=8),
-        "paper": Preset("resnet18", epochs=1, learning_rate=0.0, batch_images=8, longer_side_px=256),
-    }
-    networks: ClassVar = ("backbone",)
+class MemoryBank(PatchMethod, LeavesGroupsOut):
+    """Distance to a coreset of normal patch features."""
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int], bank_patches: int = BANK_PATCHES) -> None:
         super().__init__(backbone, image_size_hw)
-        layers = LAYERS.get(backbone, ())
-        self.backbone = build_backbone(backbone, layers)
-        channels = sum(self.backbone.channels[layer] for layer in layers)
         self.bank_patches = bank_patches
-        self.register_buffer("bank", torch.zeros(0, channels))  # [patches, channels]
-        self.register_buffer("channel_mean", torch.zeros(channels))
-        self.register_buffer("channel_std", torch.ones(channels))
-        self.blur = GaussianBlur(sigma_px=4.0)
+        self.register_buffer("bank", torch.zeros(0, self.channels))  # [patches, channels]
+        self.register_buffer("channel_mean", torch.zeros(self.channels))
+        self.register_buffer("channel_std", torch.ones(self.channels))
         self._collected: list[Tensor] = []  # one [patches, channels] a training image, raw features
 
     bank: Tensor
     channel_mean: Tensor
     channel_std: Tensor
 
-    def load_backbone(self, weights: str) -> None:
-        load_weights(self.backbone, self.backbone_name, weights)
-
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         if "bank" in state and state["bank"].ndim == 2:
             self.bank = torch.zeros_like(state["bank"])
         super().load_state(state)
 
-    def raw_features(self, image: Tensor) -> Tensor:
-        """Pooled features of all layers [n, channels, h, w] at the finest layer's grid."""
-        pooled = [functional.avg_pool2d(layer, 3, 1, 1) for layer in self.backbone(image)]
-        grid_hw = pooled[0].shape[-2:]
-        coarser = [functional.interpolate(layer, size=grid_hw, mode="bilinear") for layer in pooled[1:]]
-        return torch.cat([pooled[0], *coarser], dim=1)
-
     def patch_distances(self, image: Tensor) -> Tensor:
-        """Distance of every patch to the bank [n, h, w] at the features' grid, in standard deviations of a channel."""
         if not len(self.bank):
             raise EdgeLeatherError("this memory bank is empty: train it first.")
         raw = self.raw_features(image)
@@ -87,15 +58,9 @@ class MemoryBank(Method, LeavesGroupsOut):
         # The root of a difference that rounding alone left would be a thousand times that rounding; 0.01 is no distance.
         return (squared.clamp(min=0.0) + _NO_DISTANCE**2).sqrt().view(batch, height, width)
 
-    def anomaly_map(self, image: Tensor) -> Tensor:
-        return self.blur.enlarged(self.patch_distances(image), self.image_size_hw)
-
     def training_step(self, image: Tensor, frozen: list[Tensor]) -> None:
         """Collect raw patch features; the bank is chosen in `end_epoch`."""
         self._collected = _thinned(self._collected + self._patches(image), slack=2.0)
-
-    def validation_loss(self, image: Tensor, frozen: list[Tensor]) -> Tensor:
-        return self.patch_distances(image).mean()
 
     def end_epoch(self, seed: int) -> None:
         self._fit(_thinned(self._collected, slack=1.0), seed)

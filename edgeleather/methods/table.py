@@ -3,6 +3,7 @@
 METHODS = {
     "cflow": "edgeleather.methods.cflow:Cflow",
     "draem": "edgeleather.methods.draem:Draem",
+    "gaussian": "edgeleather.methods.gaussian:Gaussian",
     "memory-bank": "edgeleather.methods.memory_bank:MemoryBank",
     "reverse-distillation": "edgeleather.methods.reverse_distillation:ReverseDistillation",
     "ssim-ae": "edgeleather.methods.ssim_ae:SsimAutoencoder",

@@ -117,7 +117,7 @@ def test_nothing_inferred_exits_with_1(bundle, tmp_path):
         (["dataset", "check", "{absent}"], "expected a dataset folder"),
         (
             ["train", "{data}", "--method", "magic", "--out", "{absent}"],
-            "expected a method of cflow, draem, memory-bank",
+            "expected a method of cflow, draem, gaussian, memory-bank",
         ),
         (
             ["train", "{data}", "--method", "memory-bank", "--backbone", "vgg", "--out", "{absent}"],
