@@ -36,7 +36,8 @@ class Gaussian(PatchMethod, LeavesGroupsOut):
         self._sums: PatchSums | None = None
 
     def patch_distances(self, image: Tensor) -> Tensor:
-        return channel_sum(self.whitening(self.raw_features(image)).pow(2)).sqrt()
+        white = self.whitening(self.raw_features(image))
+        return channel_sum(white * white).sqrt()
 
     def training_step(self, image: Tensor, frozen: list[Tensor]) -> None:
         """Add a batch to the sums; the Gaussian is fitted in `end_epoch`."""

@@ -7,11 +7,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from edgeleather.backbones.loading import build_backbone, load_weights
 from edgeleather.methods.method import Method, Preset
-from edgeleather.methods.smoothing import GaussianBlur
+from edgeleather.methods.smoothing import GaussianBlur, pooled
 
 LAYERS = {"efficientnet-lite0": ("stage3", "stage5"), "resnet18": ("layer2", "layer3")}
 
@@ -41,10 +40,9 @@ class PatchMethod(Method):
 
     def raw_features(self, image: Tensor) -> Tensor:
         """Pooled features of all layers [n, channels, h, w] at the finest layer's grid."""
-        pooled = [functional.avg_pool2d(layer, 3, 1, 1) for layer in self.backbone(image)]
-        grid_hw = pooled[0].shape[-2:]
-        coarser = [functional.interpolate(layer, size=grid_hw, mode="bilinear") for layer in pooled[1:]]
-        return torch.cat([pooled[0], *coarser], dim=1)
+        layers = self.backbone(image)
+        height, width = layers[0].shape[2:]
+        return torch.cat([pooled(layer, (height, width)) for layer in layers], dim=1)
 
     @abstractmethod
     def patch_distances(self, image: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Smoothing and enlarging of anomaly maps inside the graph, as products with matrices.
+"""Smoothing and enlarging of anomaly maps and features inside the graph, as products with matrices.
 
-Both are linear along each axis, so that a map goes through one matrix a side; where a map is enlarged and then blurred, through
-one for both. Convolutions with a single channel and 33 taps, and resizing, take ONNX Runtime several times as long.
+Both are linear along each axis, so that a map goes through one matrix per side; where a map is enlarged and blurred, through
+one for both. Convolutions with a single channel and 33 taps, pooling of channels that fill no block of its kernels, and resizing
+take ONNX Runtime several times as long.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ def enlarged(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return _through(maps, *(enlarging(size, to) for to, size in zip(size_hw, maps.shape[1:], strict=True)))
 
 
+def pooled(features: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Features [n, c, h, w] averaged over 3 x 3, zeros around them counted, and then enlarged: [n, c, height, width]."""
+    sides = zip(size_hw, features.shape[2:], strict=True)
+    return _through(features, *(pooling_enlarged(size, to) for to, size in sides))
+
+
 @cache
 def blurring(size: int, radius_px: int, sigma_px: float) -> Float32Array:
     """The matrix [size, size] of a Gaussian blur along one side."""
@@ -73,6 +80,13 @@ def enlarging_blurred(size: int, to: int, radius_px: int, sigma_px: float) -> Fl
     return np.asarray(blurring(to, radius_px, sigma_px) @ enlarging(size, to), np.float32)
 
 
+@cache
+def pooling_enlarged(size: int, to: int) -> Float32Array:
+    """The matrix [to, size] of the mean over three neighbours along one side, then of enlarging."""
+    averaging = sum(np.eye(size, k=offset) for offset in (-1, 0, 1)) / 3.0
+    return np.asarray(enlarging(size, to) @ averaging, np.float32)
+
+
 def _through(maps: Tensor, rows: Float32Array, columns: Float32Array) -> Tensor:
-    """[height, h] times maps [n, h, w] times [w, width]."""
+    """[height, h] times maps [..., h, w] times [w, width]."""
     return torch.matmul(torch.matmul(torch.from_numpy(rows), maps), torch.from_numpy(np.ascontiguousarray(columns.T)))

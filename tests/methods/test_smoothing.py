@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
 from torch.nn import functional  # noqa: E402
 
-from edgeleather.methods.smoothing import GaussianBlur, enlarged  # noqa: E402
+from edgeleather.methods.smoothing import GaussianBlur, enlarged, pooled  # noqa: E402
 
 
 def test_the_blur_keeps_a_constant_and_the_sum():
@@ -37,3 +37,12 @@ def test_enlarging_is_torchs_bilinear_interpolation(size, to):
     assert torch.allclose(enlarged(maps, to), expected, atol=1e-6)
     blur = GaussianBlur(1.5)
     assert torch.allclose(blur.enlarged(maps, to), blur(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "to"), [((8, 10), (16, 20)), ((7, 5), (13, 9)), ((16, 16), (16, 16)), ((1, 2), (2, 4))]
+)
+def test_pooling_is_torchs_average_with_zeros_around_it(size, to):
+    features = torch.rand(2, 3, *size)
+    expected = functional.interpolate(functional.avg_pool2d(features, 3, 1, 1), size=to, mode="bilinear")
+    assert torch.allclose(pooled(features, to), expected, atol=1e-6)
