@@ -1,9 +1,10 @@
-"""`edgeleather dataset check` and `edgeleather dataset synth`."""
+"""`edgeleather dataset`: check, suspects and synth."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -11,6 +12,9 @@ from edgeleather.cli.options import (
     absolute_path,
     as_json_option,
     dataset_argument,
+    fit_of,
+    fit_options,
+    input_option,
     print_json,
     seed_option,
     white_level_option,
@@ -20,7 +24,7 @@ from edgeleather.errors import printable
 
 @click.group()
 def dataset() -> None:
-    """Check a dataset, or make one of synthetic leather."""
+    """Check a dataset, judge its good pictures, or make one of synthetic leather."""
 
 
 @dataset.command(epilog="Example: edgeleather dataset check photos")
@@ -44,6 +48,48 @@ def check(dataset: Path, white_level: int | None, as_json: bool) -> None:
         )
     if report.problems:
         raise SystemExit(1)
+
+
+@dataset.command(epilog="Example: edgeleather dataset suspects photos --out suspects")
+@dataset_argument
+@input_option
+@fit_options
+@white_level_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    callback=absolute_path,
+    required=True,
+    help="Folder for the list (suspects.csv) and the sheet of pictures (suspects.jpg).",
+)
+@as_json_option
+def suspects(
+    dataset: Path,
+    input_kind: Literal["resize", "tiles"] | None,
+    fit: str | None,
+    white_level: int | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Find good pictures of DATASET that may not be good: unlabelled defects, dirt, the only picture of an article.
+
+    Edit the list and give it to `train` or `teach` with --suspects.
+    """
+    from edgeleather.training.choices import TrainingChoices, judge_good_pictures
+
+    choices = TrainingChoices(input_kind=input_kind, fit=fit_of(fit, input_kind), white_level=white_level)
+    found = judge_good_pictures(dataset, choices, out)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    for one in found:
+        click.echo(
+            printable(f"{one.name}: {one.reason} ({one.part_mads:.1f}, {one.whole_mads:.1f} deviations): {one.use}")
+        )
+    click.echo(
+        f"{len(found) or 'No'} suspect picture{'s' * (len(found) != 1)}"
+        + (f"; look at {out / 'suspects.jpg'}" if found else "")
+    )
 
 
 @dataset.command(epilog="Example: edgeleather dataset synth --out synthetic --preset multi-colour")

@@ -67,6 +67,7 @@ def teach(
 
     def tell(lesson: Lesson) -> None:
         print_lesson(lesson, quiet=as_json)
+        keep_suspects(lesson, report, quiet=as_json)
         result = report_on(lesson, report, quiet=as_json)
         if as_json:
             print_json(result)
@@ -90,6 +91,24 @@ def print_lesson(lesson: Lesson, quiet: bool) -> None:
         print_calibration(lesson.calibrated, CalibrationSettings(), quiet)
     elif lesson.refused is not None:
         click.echo(f"The bundle stays in fp32. {lesson.refused}", err=True)
+
+
+def keep_suspects(lesson: Lesson, folder: Path, quiet: bool) -> None:
+    """Leave the list and the sheet of suspects beside the report, and say so."""
+    from edgeleather.files import write_atomically
+
+    if not lesson.suspect_files:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in lesson.suspect_files.items():
+        write_atomically(folder / name, content)
+    uses = [one.use for one in lesson.run.splits.suspects]
+    click.echo(
+        f"Of the good pictures {uses.count('leave out')} are left out (a part of them stands out) and "
+        f"{uses.count('not for the threshold')} set no threshold (they are unlike all others), so the false-alarm rate is "
+        f"nominal. Look at {folder / 'suspects.jpg'}; edit {folder / 'suspects.csv'} and give it back with --suspects.",
+        err=quiet,
+    )
 
 
 def report_on(lesson: Lesson, folder: Path, quiet: bool) -> dict[str, Any]:

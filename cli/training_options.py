@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,10 +23,19 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.machine import TRAIN_PARTS, is_installed
 from edgeleather.methods.settings import Choice, choices_of
 from edgeleather.methods.table import METHODS
-from edgeleather.training.choices import TrainingChoices, imported_method
+from edgeleather.training.choices import SUSPECT_CHOICES, TrainingChoices, imported_method
 
 _OWN = "own__"  # before the name of a method's own option, among a command's parameters
 _OWN_OPTIONS = "edgeleather.own_options"  # their place in click's context
+
+
+def _suspects(ctx: click.Context, param: click.Parameter, value: str) -> str | Path:
+    if value in SUSPECT_CHOICES:
+        return value
+    if not Path(value).is_file():
+        raise click.BadParameter(f"expected leave-out, keep or a file, got {value!r}, and no file is there.")
+    return absolute_path(ctx, param, Path(value)) or value
+
 
 _TRAINING_OPTIONS = (
     click.option(
@@ -60,6 +70,15 @@ _TRAINING_OPTIONS = (
         type=click.IntRange(1),
         default=None,
         help="Stop after so many epochs without a better validation loss.  [default: the preset's]",
+    ),
+    click.option(
+        "--suspects",
+        default="leave-out",
+        show_default=True,
+        metavar="leave-out|keep|FILE",
+        callback=_suspects,
+        help="Good pictures that may not be good: left out of training and threshold, kept, or what an edited list of "
+        "`dataset suspects` says.",
     ),
     seed_option,
 )

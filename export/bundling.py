@@ -105,11 +105,17 @@ def export_run(
 def _threshold_pictures(run: Run, dataset: DatasetIndex) -> ThresholdPictures:
     """The pictures that training set aside for thresholds, and the scores that it made of the others."""
     digests = {record.name: record.digest for part in _parts(run) for record in part}
-    groups = {record.group for record in run.splits.threshold} | {item.group for item in run.left_out_scores}
+    left_out = [item for item in run.left_out_scores if item.name not in run.splits.untypical]
+    held_out = list(run.splits.threshold)
+    if not left_out:
+        # Where refitting takes too long, the validation pictures join those of the threshold, which are often few: all that
+        # training has of them is the choice of its best epoch.
+        held_out += [record for record in run.splits.validation if record.name not in run.splits.untypical]
+    groups = {record.group for record in held_out} | {item.group for item in left_out}
     return ThresholdPictures(
-        held_out=_find(dataset, run.splits.threshold),
+        held_out=_find(dataset, held_out),
         t2_t3=_find(dataset, run.splits.t2_t3),
-        left_out_scores={digests[item.name]: item.score for item in run.left_out_scores},
+        left_out_scores={digests[item.name]: item.score for item in left_out},
         good_groups=len(groups),
     )
 

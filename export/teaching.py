@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeleather.bundle.bundle import Bundle, check_bundle_target, everything, place_bundle, read_bundle
@@ -22,7 +22,7 @@ from edgeleather.export.bundling import export_run, travelling
 from edgeleather.files import cannot_write, read_plain_file
 from edgeleather.records import LARGEST_RECORD_BYTES, to_json
 from edgeleather.training.choices import TrainingChoices, preset_and_own, train_chosen
-from edgeleather.training.run import RUN_FILE, Run, RunMismatchError, read_run
+from edgeleather.training.run import RUN_FILE, SHEET_FILE, SUSPECTS_FILE, Run, RunMismatchError, read_run
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ class Lesson:
     """What teaching came to: the bundle, the run that it was exported from, its calibration, and the index of the dataset.
 
     Where no INT8 graph holds the budget, `calibrated` is None, `refused` says why, and the bundle stays in fp32. Where an
-    interrupted teaching had finished the bundle, both are None.
+    interrupted teaching had finished the bundle, both are None. `suspect_files` are the list and the sheet of the good pictures
+    that may not be good, by name; none where there is none.
     """
 
     bundle: Bundle
@@ -40,6 +41,7 @@ class Lesson:
     calibrated: CalibrationResult | None
     refused: str | None
     dataset: DatasetIndex
+    suspect_files: dict[str, bytes] = field(default_factory=dict)
 
 
 def teach(
@@ -83,7 +85,7 @@ def teach(
             _LOGGER.info("%s was finished before; going on with what comes after it", out)
             lesson = Lesson(finished, run, None, None, index)
         if then is not None:
-            then(lesson)
+            then(replace(lesson, suspect_files=_suspect_files(place)))
         shutil.rmtree(place)
     return lesson
 
@@ -126,6 +128,10 @@ def _bundled(
         raise EdgeLeatherError(cannot_write(out, error)) from error
     _LOGGER.info("exported to %s", out)
     return Lesson(bundle, run, None if calibrated is None else replace(calibrated, bundle=bundle), refused, index)
+
+
+def _suspect_files(place: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (place / SUSPECTS_FILE, place / SHEET_FILE) if path.is_file()}
 
 
 def _finished(out: Path, place: Path, false_alarm_rate: float) -> Bundle | None:

@@ -76,6 +76,7 @@ def settings(**changes: object):  # type: ignore[no-untyped-def]
         "epochs": 1,
         "learning_rate": 0.0,
         "patience_epochs": 5,
+        "suspects": "keep",
         "own": {},
         "seed": 0,
     }

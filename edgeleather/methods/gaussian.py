@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,14 @@ class Gaussian(PatchMethod, LeavesGroupsOut):
         self._sums: PatchSums | None = None
 
     def patch_distances(self, image: Tensor) -> Tensor:
-        white = self.whitening(self.raw_features(image))
+        return self._distances(self.raw_features(image))
+
+    def map_of(self, raw: Tensor) -> Tensor:
+        """The anomaly maps [n, h, w] of images whose features [n, channels, h, w] are known."""
+        return self.blur.enlarged(self._distances(raw), self.image_size_hw)
+
+    def _distances(self, raw: Tensor) -> Tensor:
+        white = self.whitening(raw)
         return channel_sum(white * white).sqrt()
 
     def training_step(self, image: Tensor, frozen: list[Tensor]) -> None:
@@ -46,7 +53,7 @@ class Gaussian(PatchMethod, LeavesGroupsOut):
 
     def end_epoch(self, seed: int) -> None:
         if self._sums:
-            self._fit(self._sums)
+            self.fit(self._sums)
         self._sums = None
 
     def answers_left_out(self, groups: Mapping[str, ImageSource], seed: int) -> dict[str, list[LeftOutAnswer]]:
@@ -55,17 +62,18 @@ class Gaussian(PatchMethod, LeavesGroupsOut):
         sums = {name: self._sums_over(groups[name]()) for name in track(groups, "collecting photographs")}
         answers: dict[str, list[LeftOutAnswer]] = {}
         if len(sums) > 1:
-            total = _total(sums.values())
+            total = total_of(sums.values())
             for name in track(groups, "leaving photographs out"):
-                self._fit(total - sums[name])
+                self.fit(total - sums[name])
                 answers[name] = [answer for batch in groups[name]() for answer in answers_of(*self(batch))]
         self.whitening.load_state_dict(deployed)
         return answers
 
     def _sums_over(self, batches: Iterable[Tensor]) -> PatchSums:
-        return _total(patch_sums(self.raw_features(batch)) for batch in batches)
+        return total_of(patch_sums(self.raw_features(batch)) for batch in batches)
 
-    def _fit(self, sums: PatchSums) -> None:
+    def fit(self, sums: PatchSums) -> None:
+        """Take over the Gaussian of these sums."""
         mean, whitening = whitening_of(sums)
         weight = whitening / math.sqrt(self.channels)
         self.whitening.weight.copy_(weight[:, :, None, None])
@@ -135,8 +143,9 @@ def shrinkage(correlation: Tensor, samples: int) -> float:
     return min(1.0, ((1 - 2 / channels) * squares + trace**2) / ((samples + 1 - 2 / channels) * structure))
 
 
-def _total(sums: Iterable[PatchSums]) -> PatchSums:
+def total_of(sums: Iterable[PatchSums], pictures: int | None = None) -> PatchSums:
+    """The sums over all; `pictures` counts them where several are of one picture."""
     first, *others = sums
     for more in others:
         first = first + more
-    return first
+    return first if pictures is None else replace(first, pictures=pictures)

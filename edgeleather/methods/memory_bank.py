@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.methods.method import ImageSource, LeavesGroupsOut, LeftOutAnswer, answers_of
 from edgeleather.methods.moments import at_least_some
 from edgeleather.methods.patch_features import PatchMethod
+from edgeleather.methods.settings import MethodSettings, choice
 from edgeleather.progress import track
 
 BANK_PATCHES = 1024
@@ -25,16 +28,51 @@ _MAX_REFITS = 40
 _NO_DISTANCE = 0.01
 
 
-class MemoryBank(PatchMethod, LeavesGroupsOut):
-    """Distance to a coreset of normal patch features."""
+@dataclass(frozen=True)
+class MemoryBankSettings(MethodSettings):
+    """What a user chooses of memory-bank."""
 
-    def __init__(self, backbone: str, image_size_hw: tuple[int, int], bank_patches: int = BANK_PATCHES) -> None:
-        super().__init__(backbone, image_size_hw)
+    fine_layer: bool = choice(True, "One finer layer of the backbone beside the two others, for small defects.")
+    mean_share: float = choice(
+        0.5,
+        "How much of its mean over the picture every feature loses, 0 to 1: the more, the less the article's look counts.",
+        at_least=0.0,
+        at_most=1.0,
+    )
+
+
+class MemoryBank(PatchMethod, LeavesGroupsOut):
+    """Distance to a coreset of normal patch features.
+
+    Ours differs from PatchCore in one thing more: a part of each picture's own mean is taken away from its features. With all of
+    it the bank forgets colours that it was never taught, without any an article of few pictures looks like a defect.
+    """
+
+    presets: ClassVar = {
+        name: replace(preset, own=MemoryBankSettings()) for name, preset in PatchMethod.presets.items()
+    }
+    settings: ClassVar = MemoryBankSettings
+
+    def __init__(
+        self,
+        backbone: str,
+        image_size_hw: tuple[int, int],
+        own: MemoryBankSettings | None = None,
+        bank_patches: int = BANK_PATCHES,
+    ) -> None:
+        own = own or MemoryBankSettings()
+        super().__init__(backbone, image_size_hw, own.fine_layer)
+        self.mean_share = own.mean_share
         self.bank_patches = bank_patches
         self.register_buffer("bank", torch.zeros(0, self.channels))  # [patches, channels]
         self.register_buffer("channel_mean", torch.zeros(self.channels))
         self.register_buffer("channel_std", torch.ones(self.channels))
         self._collected: list[Tensor] = []  # one [patches, channels] a training image, raw features
+
+    @classmethod
+    def built(cls, backbone: str, image_size_hw: tuple[int, int], own: MethodSettings) -> MemoryBank:
+        assert isinstance(own, MemoryBankSettings)
+        return cls(backbone, image_size_hw, own)
 
     bank: Tensor
     channel_mean: Tensor
@@ -44,6 +82,10 @@ class MemoryBank(PatchMethod, LeavesGroupsOut):
         if "bank" in state and state["bank"].ndim == 2:
             self.bank = torch.zeros_like(state["bank"])
         super().load_state(state)
+
+    def raw_features(self, image: Tensor) -> Tensor:
+        raw = super().raw_features(image)
+        return raw - self.mean_share * raw.mean((2, 3), keepdim=True) if self.mean_share else raw
 
     def patch_distances(self, image: Tensor) -> Tensor:
         if not len(self.bank):

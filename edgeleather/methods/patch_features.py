@@ -12,6 +12,7 @@ from edgeleather.backbones.loading import build_backbone, load_weights
 from edgeleather.methods.method import Method, Preset
 from edgeleather.methods.smoothing import GaussianBlur, pooled
 
+FINE_LAYER = {"efficientnet-lite0": "stage2", "resnet18": "layer1"}
 LAYERS = {"efficientnet-lite0": ("stage3", "stage5"), "resnet18": ("layer2", "layer3")}
 
 
@@ -28,9 +29,10 @@ class PatchMethod(Method):
     }
     networks: ClassVar = ("backbone",)
 
-    def __init__(self, backbone: str, image_size_hw: tuple[int, int]) -> None:
+    def __init__(self, backbone: str, image_size_hw: tuple[int, int], with_fine_layer: bool = False) -> None:
         super().__init__(backbone, image_size_hw)
-        layers = LAYERS.get(backbone, ())
+        layers = (FINE_LAYER.get(backbone, ""),) * with_fine_layer + LAYERS.get(backbone, ())
+        self.grid_layer = int(with_fine_layer)  # that one at the finer layer's grid would make four times the patches
         self.backbone = build_backbone(backbone, layers)
         self.channels = sum(self.backbone.channels[layer] for layer in layers)
         self.blur = GaussianBlur(sigma_px=4.0)
@@ -39,9 +41,9 @@ class PatchMethod(Method):
         load_weights(self.backbone, self.backbone_name, weights)
 
     def raw_features(self, image: Tensor) -> Tensor:
-        """Pooled features of all layers [n, channels, h, w] at the finest layer's grid."""
+        """Pooled features of all layers [n, channels, h, w] at one layer's grid."""
         layers = self.backbone(image)
-        height, width = layers[0].shape[2:]
+        height, width = layers[self.grid_layer].shape[2:]
         return torch.cat([pooled(layer, (height, width)) for layer in layers], dim=1)
 
     @abstractmethod

@@ -44,9 +44,9 @@ def enlarged(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def pooled(features: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Features [n, c, h, w] averaged over 3 x 3, zeros around them counted, and then enlarged: [n, c, height, width]."""
+    """Features [n, c, h, w] averaged over 3 x 3, zeros around them counted, and brought to another size [n, c, height, width]."""
     sides = zip(size_hw, features.shape[2:], strict=True)
-    return _through(features, *(pooling_enlarged(size, to) for to, size in sides))
+    return _through(features, *(pooling_resized(size, to) for to, size in sides))
 
 
 @cache
@@ -81,10 +81,19 @@ def enlarging_blurred(size: int, to: int, radius_px: int, sigma_px: float) -> Fl
 
 
 @cache
-def pooling_enlarged(size: int, to: int) -> Float32Array:
-    """The matrix [to, size] of the mean over three neighbours along one side, then of enlarging."""
+def shrinking(size: int, to: int) -> Float32Array:
+    """The matrix [to, size] of the mean over what every one of fewer pixels covers along one side."""
+    left = np.arange(to)[:, None] * size / to
+    covered = np.minimum(left + size / to, np.arange(size) + 1.0) - np.maximum(left, np.arange(size))
+    return np.asarray(np.maximum(covered, 0.0) * to / size, np.float32)
+
+
+@cache
+def pooling_resized(size: int, to: int) -> Float32Array:
+    """The matrix [to, size] of the mean over three neighbours along one side, then of enlarging or shrinking."""
     averaging = sum(np.eye(size, k=offset) for offset in (-1, 0, 1)) / 3.0
-    return np.asarray(enlarging(size, to) @ averaging, np.float32)
+    resizing = shrinking(size, to) if to < size else enlarging(size, to)
+    return np.asarray(resizing @ averaging, np.float32)
 
 
 def _through(maps: Tensor, rows: Float32Array, columns: Float32Array) -> Tensor:

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Literal, get_args
 from edgeleather.dataset.index import DatasetIndex, index_dataset
 from edgeleather.dataset.reading import Dataset
 from edgeleather.errors import EdgeLeatherError, MissingPartError, require_number, require_one_of
+from edgeleather.files import cannot_write
 from edgeleather.imaging.preprocess import Fit, InputMode
 from edgeleather.machine import TRAIN_PARTS, is_installed
 from edgeleather.methods.settings import MethodSettings, Scalar, chosen
 from edgeleather.progress import Progress
-from edgeleather.training.run import Run, TrainingSettings, check_run_folder
+from edgeleather.training.run import Run, Suspect, TrainingSettings, check_run_folder
 
 if TYPE_CHECKING:
     from edgeleather.methods.method import Method, Preset
+
+SUSPECT_CHOICES: tuple[Literal["leave-out", "keep"], ...] = ("leave-out", "keep")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class TrainingChoices:
     """What a user chooses of a training; None leaves it to the method's preset or to the pictures.
 
     `image_size` is the longer side of the model's images in pixels, `patience` a number of epochs; `white_level` is the value
-    of 16-bit pictures that is white; `own` has values of the method's own settings by name.
+    of 16-bit pictures that is white; `suspects` says what is done with good pictures that may not be good: "leave-out", "keep",
+    or what an edited list of them says; `own` has values of the method's own settings by name.
 
     Raises:
         EdgeLeatherError: an input kind or a fit that is not known, or a number out of its range.
@@ -48,6 +52,7 @@ class TrainingChoices:
     epochs: int | None = None
     learning_rate: float | None = None
     patience: int | None = None
+    suspects: str | Path = "leave-out"
     own: Mapping[str, Scalar] = field(default_factory=dict)
     seed: int = 0
 
@@ -87,7 +92,34 @@ def train_chosen(dataset: Path | Dataset, choices: TrainingChoices, out: Path) -
     index = index_dataset(dataset, needs="train")
     from edgeleather.training.training import train
 
-    return train(index, _settings(choices, preset, own, index), out)
+    settings = _settings(choices, preset, own, index)
+    return train(index, settings, out, Path(choices.suspects) if settings.suspects == "listed" else None)
+
+
+def judge_good_pictures(dataset: Path | Dataset, choices: TrainingChoices, out: Path) -> tuple[Suspect, ...]:
+    """Find the good pictures of a dataset that may not be good, and leave their list and sheet in the folder `out`.
+
+    Of the choices, those of the model's images count.
+
+    Raises:
+        EdgeLeatherError: pictures that cannot be used, or `out` cannot be written.
+        MissingPartError: the 'train' extra is not installed.
+    """
+    require_train_extra()
+    index = index_dataset(dataset, needs="train")
+    preset, _ = preset_and_own(choices)
+    mode = _input_mode(choices, preset, index)
+    index.require_fit(mode)
+    from edgeleather.training.suspect_sheet import write_suspects
+    from edgeleather.training.suspects import suspects_of
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeLeatherError(cannot_write(out, error)) from error
+    judged = suspects_of(index, mode)
+    write_suspects(judged, out)
+    return tuple(one.suspect for one in judged)
 
 
 def preset_and_own(choices: TrainingChoices) -> tuple[Preset, MethodSettings]:
@@ -139,6 +171,7 @@ def _settings(choices: TrainingChoices, preset: Preset, own: MethodSettings, ind
         learning_rate=choices.learning_rate or preset.learning_rate,
         batch_images=preset.batch_images,
         patience_epochs=choices.patience or preset.patience_epochs,
+        suspects=next((known for known in SUSPECT_CHOICES if known == str(choices.suspects)), "listed"),
         own=asdict(own),
         seed=choices.seed,
     )

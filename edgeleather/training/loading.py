@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -38,6 +39,24 @@ class ModelImages:
             self._index += [(number, tile) for tile in range(len(images))]
             self._keep(number, images)
         self.records: tuple[ImageRecord, ...] = records_of(samples)
+
+    def part(self, samples: Sequence[IndexedSample]) -> ModelImages:
+        """The model images of some of these pictures, which are not read again."""
+        part = copy.copy(self)
+        numbers = {sample.digest: number for number, sample in enumerate(self._samples)}
+        chosen = [numbers[sample.digest] for sample in samples]
+        tiles: dict[int, list[int]] = {}
+        for number, tile in self._index:
+            tiles.setdefault(number, []).append(tile)
+        part._samples, part.records = samples, records_of(samples)
+        part._index = [(new, tile) for new, number in enumerate(chosen) for tile in tiles[number]]
+        part._cache = {new: self._cache[number] for new, number in enumerate(chosen) if number in self._cache}
+        return part
+
+    @property
+    def image_size_hw(self) -> tuple[int, int]:
+        """Of every model image, in pixels."""
+        return self._mode.image_size_hw
 
     def __len__(self) -> int:
         return len(self._index)

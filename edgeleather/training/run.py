@@ -15,6 +15,7 @@ from edgeleather.records import read_record
 RUN_FILE = "run.json"
 WEIGHTS_FILE = "weights.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+SUSPECTS_FILE, SHEET_FILE = "suspects.csv", "suspects.jpg"
 
 
 class RunMismatchError(EdgeLeatherError):
@@ -25,7 +26,8 @@ class RunMismatchError(EdgeLeatherError):
 class TrainingSettings:
     """What a user chooses of a training; where nothing was chosen it is the preset's.
 
-    `own` has the method's own settings by name: as plain values, so that a run can be read where the method, which needs torch,
+    `suspects` says what is done with good pictures that may not be good: the default, or what a list of the user's says. `own`
+    has the method's own settings by name: as plain values, so that a run can be read where the method, which needs torch,
     cannot be imported.
     """
 
@@ -38,6 +40,7 @@ class TrainingSettings:
     learning_rate: float
     batch_images: int
     patience_epochs: int
+    suspects: Literal["leave-out", "keep", "listed"]
     own: dict[str, Scalar]
     seed: int
 
@@ -51,15 +54,45 @@ class ImageRecord:
     digest: str
 
 
+Use = Literal["leave out", "not for the threshold", "keep"]
+DEFAULT_USES: dict[str, Use] = {"a part stands out": "leave out", "unlike all others": "not for the threshold"}
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A good picture that may not be good, why, and what it is used for.
+
+    `part_mads` and `whole_mads` say how far the peak and the median of its map lie from the other pictures', in scaled median
+    absolute deviations.
+    """
+
+    name: str
+    group: str
+    digest: str
+    reason: str
+    part_mads: float
+    whole_mads: float
+    use: Use
+
+
 @dataclass(frozen=True)
 class Splits:
-    """Which pictures went where; `t2_t3` are test pictures. Good ones were kept together by `by`."""
+    """Which pictures went where; `t2_t3` are test pictures. Good ones were kept together by `by`.
+
+    Of the `suspects`, those to leave out are in no part, and those that set no threshold are in `training` or `validation`.
+    """
 
     by: str
     training: tuple[ImageRecord, ...]
     validation: tuple[ImageRecord, ...]
     threshold: tuple[ImageRecord, ...]
     t2_t3: tuple[ImageRecord, ...]
+    suspects: tuple[Suspect, ...]
+
+    @property
+    def untypical(self) -> frozenset[str]:
+        """The names of the pictures that set no threshold."""
+        return frozenset(one.name for one in self.suspects if one.use == "not for the threshold")
 
 
 @dataclass(frozen=True)
@@ -124,20 +157,25 @@ def check_run_folder(out: Path) -> None:
     if not os.path.lexists(out) or (out / RUN_FILE).exists():
         return
     names = [path.name for path in out.iterdir()] if out.is_dir() else [out.name]
-    if not out.is_dir() or any(name != CHECKPOINT_FILE and not name.endswith(".partial") for name in names):
+    began = (CHECKPOINT_FILE, SUSPECTS_FILE, SHEET_FILE)
+    if not out.is_dir() or any(name not in began and not name.endswith(".partial") for name in names):
         raise RunMismatchError(
             f"expected a new folder, an empty one or an interrupted run at {out}, got something else. Choose another --out."
         )
 
 
 def from_schema_3(data: dict[str, Any]) -> dict[str, Any]:
-    """A run of schema 3 as one of schema 4: what draem alone had moves into the method's own settings."""
+    """A run of schema 3, which took all good pictures, as one of schema 4: what draem alone had moves into its own settings."""
     settings = dict(data["settings"])
     width, textures = settings.pop("width"), settings.pop("textures")
     seed = settings.pop("seed")
     own = {} if width is None else {"width": width, "textures": textures}
     left_out = [score | {"answer": []} for score in data["left_out_scores"]]
-    return data | {"schema": 4, "settings": settings | {"own": own, "seed": seed}, "left_out_scores": left_out}
+    if settings["method"] == "memory-bank":  # its features were those of two layers, as they are
+        own = {"fine_layer": False, "mean_share": 0.0}
+    settings |= {"suspects": "keep", "own": own, "seed": seed}
+    splits = data["splits"] | {"suspects": []}
+    return data | {"schema": 4, "settings": settings, "splits": splits, "left_out_scores": left_out}
 
 
 UPGRADES = {3: from_schema_3}

@@ -48,14 +48,18 @@ from edgeleather.training.run import (
     check_run_folder,
     read_run,
 )
+from edgeleather.training.suspect_sheet import write_suspects
+from edgeleather.training.suspects import JudgedSuspect, find_suspects, listed_suspects, log_suspects
 
 _LOOKED_AT = 32  # model images that tell whether the pictures are flat
 _LOGGER = logging.getLogger(__name__)
 
 
 @torch.random.fork_rng(devices=[])  # the caller's generator draws on as if nothing had been trained
-def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
-    """Train a method on a dataset's good pictures and leave a run in `out`.
+def train(dataset: Dataset, settings: TrainingSettings, out: Path, suspects: Path | None = None) -> Run:
+    """Train a method on a dataset's good pictures and leave a run in `out`, with a sheet of the suspects among them.
+
+    `suspects` is an edited list of them, and `settings.suspects` then "listed".
 
     An interrupted training of the same settings and pictures goes on; a finished one is returned as it is.
 
@@ -65,7 +69,7 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     """
     index = index_dataset(dataset, needs="train")
     index.require_fit(settings.input_mode)
-    splits, training, validation = _split(index, settings)
+    splits, training, validation, judged = _split(index, settings, suspects)
     _warn_of_flat_pictures(training, settings)
     if (out / RUN_FILE).exists():
         return _same_run(out, settings, splits)
@@ -74,6 +78,7 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path) -> Run:
     method.load_backbone(settings.weights)
     method.prepare_training()
     _open_run_folder(out)
+    write_suspects(judged, out)
     state = _fit(method, training, validation, settings, splits, out)
     started = time.perf_counter()
     left_out = scores_left_out(method, training, validation, settings.seed)
@@ -118,21 +123,32 @@ def _untrained(settings: TrainingSettings) -> Method:
     return build_method(settings.method, settings.backbone, settings.input_mode.image_size_hw, own)
 
 
-def _split(dataset: DatasetIndex, settings: TrainingSettings) -> tuple[Splits, ModelImages, ModelImages]:
-    """Which pictures go where, and the model images of training and validation."""
-    split = split_good(leave_out_copies(dataset.train_good), settings.seed)
+def _split(
+    dataset: DatasetIndex, settings: TrainingSettings, listed: Path | None
+) -> tuple[Splits, ModelImages, ModelImages, tuple[JudgedSuspect, ...]]:
+    """Which pictures go where, the model images of training and validation, and the suspects that were found.
+
+    A picture that sets no threshold is trained on or validated with, where the rest of its photograph is; where that sets the
+    threshold it is left aside.
+    """
+    good = leave_out_copies(dataset.train_good)
     # Those of the threshold are prepared too: one that does not fit the input mode is told before hours of training.
-    training, validation, threshold = (
-        ModelImages(part, settings.input_mode, f"preparing pictures for {name}")
-        for name, part in (
-            ("training", split.training),
-            ("validation", split.validation),
-            ("thresholds", split.threshold),
-        )
-    )
+    images = ModelImages(good, settings.input_mode, "preparing good pictures")
+    judged = find_suspects(images, good) if settings.suspects == "leave-out" else ()
+    suspects = listed_suspects(listed, good) if listed else tuple(one.suspect for one in judged)
+    log_suspects(suspects, len(good))
+    use = {one.name: one.use for one in suspects}
+    typical = [sample for sample in good if use.get(sample.name, "keep") == "keep"]
+    split = split_good(typical, settings.seed)
+    validating, held_out = ({sample.group for sample in part} for part in (split.validation, split.threshold))
+    rest = [sample for sample in good if use.get(sample.name) == "not for the threshold"]
+    training = [*split.training, *(one for one in rest if one.group not in validating | held_out)]
+    validation = [*split.validation, *(one for one in rest if one.group in validating - held_out)]
+    parts = [sorted(part, key=lambda sample: sample.name) for part in (training, validation)]
     t2_t3 = records_of(split_test(dataset.test, settings.seed))
-    splits = Splits(split.by, training.records, validation.records, threshold.records, t2_t3)
-    return splits, training, validation
+    trained, validated, thresholds = (records_of(part) for part in (*parts, split.threshold))
+    splits = Splits(split.by, trained, validated, thresholds, t2_t3, suspects)
+    return splits, images.part(parts[0]), images.part(parts[1]), judged
 
 
 def _warn_of_flat_pictures(training: ModelImages, settings: TrainingSettings) -> None:

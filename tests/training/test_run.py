@@ -47,6 +47,7 @@ RUN_3 = {
         ({}, {"width": 16, "textures": "dtd"}),
         ({"textures": None}, {"width": 16, "textures": None}),
         ({"method": "stfpm", "width": None, "textures": None}, {}),
+        ({"method": "memory-bank", "width": None, "textures": None}, {"fine_layer": False, "mean_share": 0.0}),
     ],
 )
 def test_a_run_of_schema_3_is_read(tmp_path, changes, own):
@@ -55,7 +56,8 @@ def test_a_run_of_schema_3_is_read(tmp_path, changes, own):
     (tmp_path / "weights.safetensors").write_bytes(b"")
     run = read_run(tmp_path)
     assert run.schema == 4 and run.settings.own == own and run.settings.seed == 0
-    assert from_schema_3(written)["settings"].keys() == SETTINGS_3.keys() - {"width", "textures"} | {"own"}
+    assert from_schema_3(written)["settings"].keys() == SETTINGS_3.keys() - {"width", "textures"} | {"own", "suspects"}
+    assert run.settings.suspects == "keep" and run.splits.suspects == ()
     assert written["settings"] == SETTINGS_3 | changes  # the function changes nothing that it is given
 
 
