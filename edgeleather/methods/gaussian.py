@@ -25,7 +25,8 @@ class Gaussian(PatchMethod, LeavesGroupsOut):
     """Mahalanobis distance to a Gaussian of normal patch features, divided by the square root of the number of channels.
 
     It is fitted from sums (`PatchSums`), from which those of a photograph are taken away to leave it out. The whitening is one
-    1 x 1 convolution, and all that a run keeps of the Gaussian.
+    1 x 1 convolution, and all that a run keeps of the Gaussian. It is none of the `networks`: quantised, it raised the map error
+    on mvtec_leather from 0.63 to 0.68 % of the range, with 7-bit weights from 1.9 to 2.3 %, and it takes a thirtieth of the time.
     """
 
     def __init__(self, backbone: str, image_size_hw: tuple[int, int]) -> None:

@@ -19,7 +19,10 @@ def images(count, seed=1):
 
 def fitted(*batches):
     torch.manual_seed(0)
-    method = Gaussian("resnet18", (64, 64)).eval()
+    return refitted(Gaussian("resnet18", (64, 64)).eval(), *batches)
+
+
+def refitted(method, *batches):
     with torch.inference_mode():
         for batch in batches:
             method.training_step(batch, [])
@@ -100,17 +103,17 @@ def test_taking_pictures_away_gives_what_was_never_added():
 
 
 def test_leaving_a_group_out_answers_as_a_training_without_it():
-    groups = {"a": [images(2), images(1, seed=5)], "b": [images(3, seed=2)], "c": [images(2, seed=3) // 2 + 90]}
-    method = fitted(*groups["a"], *groups["b"])
+    groups = {"a": [images(3)], "b": [images(2, seed=3) // 2 + 90]}
+    method = fitted(images(2, seed=2))
     before = [tensor.clone() for tensor in method.whitening.state_dict().values()]
     with torch.inference_mode():
         answers = method.answers_left_out(
             {name: lambda batches=batches: batches for name, batches in groups.items()}, 0
         )
-    assert {name: len(found) for name, found in answers.items()} == {"a": 3, "b": 3, "c": 2}
+    assert {name: len(found) for name, found in answers.items()} == {"a": 3, "b": 2}
     assert all(map(torch.equal, before, method.whitening.state_dict().values()))
     for name, batches in groups.items():
-        without = fitted(*(batch for other, found in groups.items() if other != name for batch in found))
+        without = refitted(method, *(batch for other, found in groups.items() if other != name for batch in found))
         with torch.inference_mode():
             expected = [answer for batch in batches for answer in answers_of(*without(batch))]
         for answer, wanted in zip(answers[name], expected, strict=True):
