@@ -70,6 +70,7 @@ def benchmark_bundles(
         "data": index.root.name,
         "tested_images": len(first["images"]),  # of the first bundle; each row has its own
         "tested_defective": sum(image["defective"] for image in first["images"]),
+        "tested_masks": first["tested_masks"],
         "left_out_images": len(first["left_out"]),
         "rounds": rounds,
         "repeats": repeats,
@@ -163,7 +164,7 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Accuracy against speed",
         "",
-        f"{report['tested_images']} test pictures of `{report['data']}`, {report['tested_defective']} of them defective; "
+        f"{report['tested_images']} test pictures of `{report['data']}`, {_defective(report)}; "
         f"{report['left_out_images']} more were left out, because training or a threshold had seen them.",
         f"{report['machine']['cpu']}, {report['threads']} threads, batch 1; "
         f"{report['rounds']} rounds of {report['repeats']} images alternating between the engines.",
@@ -186,6 +187,17 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"- tested pictures differ, since each bundle has seen others: {counts}")
     lines += [f"- {note}" for note in report["notes"]]
     return "\n".join(lines) + "\n"
+
+
+def _defective(report: dict[str, Any]) -> str:
+    """How many pictures are defective and how many of those have masks, and what follows for the figures of pixels."""
+    defective, masks = report["tested_defective"], report["tested_masks"]
+    told = f"{defective} of them defective"
+    if not defective or masks == defective:
+        return told
+    if not masks:
+        return f"{told}, none with a mask, so that there are no pixel AUROC, AUPRO and IoU"
+    return f"{told}, {masks} with a mask (pixel AUROC, AUPRO and IoU are of these and the good ones)"
 
 
 def _table_line(row: dict[str, Any]) -> str:
