@@ -60,7 +60,6 @@ def benchmark_bundles(
     measured, peak = measure(candidates, index, rounds, repeats, threads, white_level)
     trained = {bundle.folder: _trained(bundle) for bundle in opened}
     rows = [trained[one.candidate.bundle] | _row(one, measured, peak) for one in measured]
-    first = measured[0].evaluation
     report = {
         "schema": 1,
         "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -68,10 +67,7 @@ def benchmark_bundles(
         "machine": {"cpu": cpu_name(), "usable_cores": usable_cores(), "python": platform.python_version()},
         "threads": threads or usable_cores(),
         "data": index.root.name,
-        "tested_images": len(first["images"]),  # of the first bundle; each row has its own
-        "tested_defective": sum(image["defective"] for image in first["images"]),
-        "tested_masks": first["tested_masks"],
-        "left_out_images": len(first["left_out"]),
+        **_tested(measured[0].evaluation),  # of the first bundle; each row has its own
         "rounds": rounds,
         "repeats": repeats,
         "integer_peak_gmacs_per_second": None if peak is None else peak / 1e9,
@@ -80,6 +76,15 @@ def benchmark_bundles(
     }
     _write(out, report, measured)
     return report
+
+
+def _tested(evaluation: dict[str, Any]) -> dict[str, int]:
+    return {
+        "tested_images": len(evaluation["images"]),
+        "tested_defective": sum(image["defective"] for image in evaluation["images"]),
+        "tested_masks": evaluation["tested_masks"],
+        "left_out_images": len(evaluation["left_out"]),
+    }
 
 
 def _require_different_names(bundles: Sequence[Bundle]) -> None:
