@@ -39,11 +39,13 @@ class Evaluation:
     """Accuracy on the tested pictures; a metric is None where the pictures or thresholds do not give it.
 
     `f1`, `false_alarm_percent` and `hit_percent` are of the default verdict; `iou` and `pro` of the pixel threshold
-    `pixel_threshold` names (T2, or T1 without test pictures to fit it); the rest carry their threshold in their name.
+    `pixel_threshold` names (T2, or T1 without masks to fit it); the rest carry their threshold in their name. Figures of pixels
+    rest on the good pictures and on the `tested_masks` defective ones that have a mask; None without any.
     """
 
     images: tuple[ImageScore, ...]
     left_out: tuple[str, ...]
+    tested_masks: int
     image_auroc: float | None
     pixel_auroc: float | None
     aupro: float | None
@@ -105,26 +107,27 @@ def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: DatasetIndex) 
     # An unfamiliar frame is no hit, and on a good picture a false alarm.
     alarms = np.where(defective, verdicts == "defect", verdicts != "good")
     curve = scored.pixels.curve()
-    has_masks = bool(defective.any())
+    has_defects = bool(defective.any())
     pixel = thresholds.t2_pixel or thresholds.t1_pixel
     names = (sample.name for sample in samples)
     rows = zip(names, scored.defective, scored.scores, verdicts.tolist(), strict=True)
     return Evaluation(
         images=tuple(ImageScore(*row) for row in rows),
         left_out=tuple(left_out),
+        tested_masks=scored.masks,
         image_auroc=image_auroc(scores, defective),
         pixel_auroc=curve.auroc(),
         aupro=curve.aupro(),
-        f1=image_f1(alarms.astype(float), defective, 0.5) if has_masks else None,
+        f1=image_f1(alarms.astype(float), defective, 0.5) if has_defects else None,
         false_alarm_percent=_percent(alarms[~defective]),
         hit_percent=_percent(alarms[defective]),
         pixel_threshold="T2" if thresholds.t2_pixel else "T1",
-        iou=curve.iou_at(pixel.value) if has_masks else None,
-        pro=curve.pro_at(pixel.value) if has_masks else None,
-        iou_t1=curve.iou_at(thresholds.t1_pixel.value) if has_masks else None,
-        pro_t1=curve.pro_at(thresholds.t1_pixel.value) if has_masks else None,
-        f1_t1=image_f1(scores, defective, thresholds.t1_pixel.value) if has_masks else None,
-        f1_t3=_f1_t3(scores, defective, thresholds) if has_masks else None,
+        iou=curve.iou_at(pixel.value),
+        pro=curve.pro_at(pixel.value),
+        iou_t1=curve.iou_at(thresholds.t1_pixel.value),
+        pro_t1=curve.pro_at(thresholds.t1_pixel.value),
+        f1_t1=image_f1(scores, defective, thresholds.t1_pixel.value) if has_defects else None,
+        f1_t3=_f1_t3(scores, defective, thresholds) if has_defects else None,
     )
 
 

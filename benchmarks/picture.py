@@ -58,7 +58,7 @@ def accuracy_against_speed(rows: Sequence[dict[str, Any]]) -> bytes:
         )  # so that a thousandth does not look like a fall
         axes.set_ylim(middle - half, middle + half)
         axes.set_xlabel("ms an image, median (faster to the left)")
-        axes.set_title(title)
+        axes.set_title(title if any(row[key] is not None for row in rows) else f"{title}: no figures")
         axes.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     if handles:

@@ -60,7 +60,6 @@ def benchmark_bundles(
     measured, peak = measure(candidates, index, rounds, repeats, threads, white_level)
     trained = {bundle.folder: _trained(bundle) for bundle in opened}
     rows = [trained[one.candidate.bundle] | _row(one, measured, peak) for one in measured]
-    first = measured[0].evaluation
     report = {
         "schema": 1,
         "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -68,9 +67,7 @@ def benchmark_bundles(
         "machine": {"cpu": cpu_name(), "usable_cores": usable_cores(), "python": platform.python_version()},
         "threads": threads or usable_cores(),
         "data": index.root.name,
-        "tested_images": len(first["images"]),  # of the first bundle; each row has its own
-        "tested_defective": sum(image["defective"] for image in first["images"]),
-        "left_out_images": len(first["left_out"]),
+        **_tested(measured[0].evaluation),  # of the first bundle; each row has its own
         "rounds": rounds,
         "repeats": repeats,
         "integer_peak_gmacs_per_second": None if peak is None else peak / 1e9,
@@ -79,6 +76,15 @@ def benchmark_bundles(
     }
     _write(out, report, measured)
     return report
+
+
+def _tested(evaluation: dict[str, Any]) -> dict[str, int]:
+    return {
+        "tested_images": len(evaluation["images"]),
+        "tested_defective": sum(image["defective"] for image in evaluation["images"]),
+        "tested_masks": evaluation["tested_masks"],
+        "left_out_images": len(evaluation["left_out"]),
+    }
 
 
 def _require_different_names(bundles: Sequence[Bundle]) -> None:
@@ -163,7 +169,7 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         "# Accuracy against speed",
         "",
-        f"{report['tested_images']} test pictures of `{report['data']}`, {report['tested_defective']} of them defective; "
+        f"{report['tested_images']} test pictures of `{report['data']}`, {_defective(report)}; "
         f"{report['left_out_images']} more were left out, because training or a threshold had seen them.",
         f"{report['machine']['cpu']}, {report['threads']} threads, batch 1; "
         f"{report['rounds']} rounds of {report['repeats']} images alternating between the engines.",
@@ -186,6 +192,17 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"- tested pictures differ, since each bundle has seen others: {counts}")
     lines += [f"- {note}" for note in report["notes"]]
     return "\n".join(lines) + "\n"
+
+
+def _defective(report: dict[str, Any]) -> str:
+    """How many pictures are defective and how many of those have masks, and what follows for the figures of pixels."""
+    defective, masks = report["tested_defective"], report["tested_masks"]
+    told = f"{defective} of them defective"
+    if not defective or masks == defective:
+        return told
+    if not masks:
+        return f"{told}, none with a mask, so that there are no pixel AUROC, AUPRO and IoU"
+    return f"{told}, {masks} with a mask (pixel AUROC, AUPRO and IoU are of these and the good ones)"
 
 
 def _table_line(row: dict[str, Any]) -> str:

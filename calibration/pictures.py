@@ -76,8 +76,8 @@ def with_defect(prepared: Prepared, rng: np.random.Generator) -> tuple[Prepared,
 class ComparedFrames:
     """Prepared frames by name, whether each shows a defect, and where; none of them measured a range.
 
-    A mask [h, w] of 0 and 1 is of the frame's map; None for a good frame, and for synthetic defects on frames of several tiles,
-    which overlap.
+    A mask [h, w] of 0 and 1 is of the frame's map; None for a good frame, for a defect that nobody has marked, and for synthetic
+    defects on frames of several tiles, which overlap.
     """
 
     names: tuple[str, ...]
@@ -102,7 +102,8 @@ def compared_frames(bundle: Bundle, pictures: CalibrationPictures, most: int) ->
     for _, sample in taking_turns(pictures.find(used.t2_t3, "T2 and T3"), used.t2_t3, most):
         image = sample.read()
         frame = prepare(image, mode)
-        shown = None if sample.is_good else resize_mask(sample.read_mask((image.shape[0], image.shape[1])), frame)
+        truth = None if sample.is_good else sample.read_mask((image.shape[0], image.shape[1]))
+        shown = None if truth is None else resize_mask(truth, frame)
         rows.append((sample.name, frame, not sample.is_good, shown))
     names, frames, defective, masks = zip(*rows, strict=True)
     return ComparedFrames(names, frames, defective, masks)

@@ -42,8 +42,9 @@ def check(dataset: Path, white_level: int | None, as_json: bool) -> None:
         for problem in report.problems:
             click.echo(printable(f"{problem.file}: {problem.message}"))
         classes = ", ".join(f"{name} {count}" for name, count in report.test.items()) or "none"
+        defects = sum(report.test.values()) - report.test.get("good", 0)
         click.echo(
-            f"{report.train_good} good pictures for training; test: {classes}; {report.masks} masks; "
+            f"{report.train_good} good pictures for training; test: {classes}; {report.masks} of {defects} defects with masks; "
             f"{report.groups} photographs; {len(report.problems) or 'no'} problem{'s' * (len(report.problems) != 1)}"
         )
     if report.problems:

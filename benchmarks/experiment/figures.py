@@ -19,18 +19,22 @@ _BAND_PX = 24
 
 
 def class_samples(dataset: Dataset) -> bytes:
-    """A PNG with the first picture of each defect class and the outline of its ground truth."""
+    """A PNG with a picture of each defect class (one with a mask where there is one) and the outline of its ground truth."""
     cells = []
     for name in sorted({sample.defect_class for sample in dataset.test if not sample.is_good}):
-        sample = next(sample for sample in dataset.test if sample.defect_class == name)
+        of_class = (sample for sample in dataset.test if sample.defect_class == name)
+        sample = min(of_class, key=lambda sample: not sample.has_truth)
         image = to_rgb8(sample.read(), 65535)
         mask = sample.read_mask((image.shape[0], image.shape[1]))
-        cells.append(_captioned(_outlined(image, mask > 0), name))
+        cells.append(_captioned(image if mask is None else _outlined(image, mask), name))
     return _png(np.hstack(cells))
 
 
 def maps_of_methods(files: Sequence[tuple[str, Path]]) -> bytes:
-    """A PNG with a column a method: its map above, the picture with the contour at T2 below; `files` are the trials' maps."""
+    """A PNG with a column a method: its map above, the picture with the contour at T2 below; `files` are the trials' maps.
+
+    Without masks there is no T2, which is NaN in the file, and so no contour.
+    """
     columns = []
     for method, file in files:
         with np.load(file) as saved:

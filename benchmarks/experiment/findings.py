@@ -25,11 +25,14 @@ def findings(rows: Sequence[dict[str, Any]], names: dict[str, str]) -> list[str]
 def _thresholds(rows: Sequence[dict[str, Any]]) -> list[str]:
     sentences = []
     for metric, one, other in (("IoU", "iou_t1", "iou_t2"), ("PRO", "pro_t1", "pro_t2"), ("F1", "f1_t1", "f1_t3")):
-        wins = sum(row[other] > row[one] for row in rows)
+        known = [row for row in rows if row[one] is not None and row[other] is not None]
+        if not known:
+            continue
+        wins = sum(row[other] > row[one] for row in known)
         rule = other[-2:].upper()
-        means = [sum(row[key] for row in rows) / len(rows) for key in (one, other)]
+        means = [sum(row[key] for row in known) / len(known) for key in (one, other)]
         sentences.append(
-            f"{metric} is higher at {rule} than at T1 in {wins} of {len(rows)} rows; on average {percent(means[1])} % against "
+            f"{metric} is higher at {rule} than at T1 in {wins} of {len(known)} rows; on average {percent(means[1])} % against "
             f"{percent(means[0])} %."
         )
     return sentences

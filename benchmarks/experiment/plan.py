@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from edgeleather.backbones.loading import build_backbone
-from edgeleather.dataset.reading import Dataset, mask_name, read_dataset
+from edgeleather.dataset.reading import Dataset, read_dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, write_atomically
 from edgeleather.methods.table import METHODS
@@ -145,5 +145,5 @@ def _files(dataset: Dataset) -> Iterator[tuple[Path, str, str | None]]:
         yield sample.path, f"train/good/{sample.path.name}", sample.group
     for sample in dataset.test:
         yield sample.path, sample.name, sample.group
-        if sample.mask_path is not None and sample.mask_path.is_file():
-            yield sample.mask_path, f"ground_truth/{mask_name(sample.name)}", None
+        for path in sample.mask_paths:
+            yield path, f"ground_truth/{sample.defect_class}/{path.name}", None

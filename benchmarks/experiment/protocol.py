@@ -31,11 +31,14 @@ _EVERY_PIXEL = 8  # of a map's rows and columns, that the resampled T2 is fitted
 
 @dataclass(frozen=True)
 class ScoredMaps:
-    """Maps float32 [h, w] and masks uint8 [h, w] of some pictures; times of the engine alone, and of all."""
+    """Maps float32 [h, w] and masks uint8 [h, w] of some pictures; times of the engine alone, and of all.
+
+    A defect that nobody has marked has None for a mask.
+    """
 
     samples: tuple[Sample, ...]
     maps: tuple[Float32Array, ...]
-    masks: tuple[UInt8Array, ...]
+    masks: tuple[UInt8Array | None, ...]
     sharpness: Float64Array
     engine_ms: Float64Array
     seconds: float
@@ -51,28 +54,31 @@ class ScoredMaps:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Shares of 1. The first eight are the paper's columns, in its order; intervals hold 95 % of the resamples."""
+    """Shares of 1. The first eight are the paper's columns, in its order; intervals hold 95 % of the resamples.
 
-    iou_t1: float
-    iou_t2: float
-    pro_t1: float
-    pro_t2: float
+    What is of pixels rests on the good pictures and the defective ones that have a mask, and is None without any.
+    """
+
+    iou_t1: float | None
+    iou_t2: float | None
+    pro_t1: float | None
+    pro_t2: float | None
     pixel_auroc: float | None
     f1_t1: float
     f1_t3: float
     image_auroc: float | None
     aupro: float | None
-    iou_t1_defective: float
-    iou_t2_defective: float
+    iou_t1_defective: float | None
+    iou_t2_defective: float | None
     image_auroc_cleared: float | None
     pixel_auroc_cleared: float | None
     image_auroc_same_scale: float | None
     image_auroc_interval: tuple[float, float] | None
-    iou_t2_interval: tuple[float, float]
+    iou_t2_interval: tuple[float, float] | None
     f1_t3_interval: tuple[float, float]
     sharpness_auroc: float | None
     t1: float
-    t2: float
+    t2: float | None
     t3: float
     fitted_images: int
     scored_images: int
@@ -122,9 +128,11 @@ def _shrunk(image: AnyArray, side_px: int) -> AnyArray:
     return image if scale >= 1.0 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _mask(sample: Sample, frame_hw: tuple[int, int], prepared: Prepared) -> UInt8Array:
-    """The ground truth at the map's size, whatever size the picture was run at."""
-    return resize_mask(sample.read_mask(frame_hw), replace(prepared, frame_box_xywh=(0, 0, frame_hw[1], frame_hw[0])))
+def _mask(sample: Sample, frame_hw: tuple[int, int], prepared: Prepared) -> UInt8Array | None:
+    """The ground truth at the map's size, whatever size the picture was run at; None where nobody has marked the defect."""
+    mask = sample.read_mask(frame_hw)
+    whole = replace(prepared, frame_box_xywh=(0, 0, frame_hw[1], frame_hw[0]))
+    return None if mask is None else resize_mask(mask, whole)
 
 
 def split_scored(dataset: Dataset, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -155,16 +163,16 @@ def measure(fitted: ScoredMaps, scored: ScoredMaps, at_one_scale: ScoredMaps | N
     seconds = fitted.seconds + scored.seconds
     return Metrics(
         iou_t1=curve.iou_at(t1),
-        iou_t2=curve.iou_at(t2),
+        iou_t2=None if t2 is None else curve.iou_at(t2),
         pro_t1=curve.pro_at(t1),
-        pro_t2=curve.pro_at(t2),
+        pro_t2=None if t2 is None else curve.pro_at(t2),
         pixel_auroc=curve.auroc(),
         f1_t1=image_f1(scored.scores, scored.defective, t1),
         f1_t3=image_f1(scored.scores, scored.defective, t3),
         image_auroc=image_auroc(scored.scores, scored.defective),
         aupro=curve.aupro(),
         iou_t1_defective=only.iou_at(t1),
-        iou_t2_defective=only.iou_at(t2),
+        iou_t2_defective=None if t2 is None else only.iou_at(t2),
         image_auroc_cleared=image_auroc(np.array([m.max() for m in cleared_maps]), scored.defective),
         image_auroc_same_scale=image_auroc((at_one_scale or scored).scores, scored.defective),
         pixel_auroc_cleared=cleared.curve().auroc(),
@@ -186,7 +194,7 @@ def measure(fitted: ScoredMaps, scored: ScoredMaps, at_one_scale: ScoredMaps | N
 def _pixels(found: ScoredMaps, only_defective: bool = False) -> PixelCounts:
     pixels = PixelCounts()
     for anomaly_map, mask, defective in zip(found.maps, found.masks, found.defective, strict=True):
-        if defective or not only_defective:
+        if mask is not None and (defective or not only_defective):
             pixels.add(anomaly_map, mask)
     return pixels
 
@@ -197,8 +205,9 @@ def _without_border(found: ScoredMaps) -> tuple[list[Float32Array], PixelCounts]
     for anomaly_map, mask in zip(found.maps, found.masks, strict=True):
         edge = max(1, round(_BORDER_SHARE * min(anomaly_map.shape)))
         part = np.ascontiguousarray(anomaly_map[edge:-edge, edge:-edge])
-        pixels.add(part, np.ascontiguousarray(mask[edge:-edge, edge:-edge]))
         inner.append(part)
+        if mask is not None:
+            pixels.add(part, np.ascontiguousarray(mask[edge:-edge, edge:-edge]))
     return inner, pixels
 
 
@@ -214,23 +223,28 @@ def _resampled_auroc(found: ScoredMaps, rng: np.random.Generator) -> tuple[float
 
 def _resampled_thresholds(
     fitted: ScoredMaps, scored: ScoredMaps, rng: np.random.Generator
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """95 % intervals of IoU at T2 and F1 at T3 on the same scored pictures, over redrawn pictures to fit T2 and T3 on."""
+) -> tuple[tuple[float, float] | None, tuple[float, float]]:
+    """95 % intervals of IoU at T2 and F1 at T3 on the same scored pictures, over redrawn pictures to fit T2 and T3 on.
+
+    Draws of which T2 or IoU cannot be had, for want of masks, leave the first one out; None where all do.
+    """
     curve = _pixels(scored).curve()
     step = slice(None, None, _EVERY_PIXEL)
     values = [anomaly_map[step, step].ravel() for anomaly_map in fitted.maps]
-    truths = [mask[step, step].ravel() > 0 for mask in fitted.masks]
+    truths = [None if mask is None else mask[step, step].ravel() > 0 for mask in fitted.masks]
     ious, f1s = [], []
     for chosen in _draws(fitted.samples, rng):
         defective = fitted.defective[chosen]
-        truth = np.concatenate([truths[i] for i in chosen])
-        if not truth.any() or defective.all():
+        if not defective.any() or defective.all():
             continue
-        pixels = np.concatenate([values[i] for i in chosen]).astype(np.float64)
-        ious.append(curve.iou_at(best_image_f1_threshold(pixels, truth)))
+        pairs = [(values[i], truth) for i in chosen if (truth := truths[i]) is not None]
+        pixels = np.concatenate([value for value, _ in pairs]).astype(np.float64)
+        truth = np.concatenate([truth for _, truth in pairs])
+        iou = curve.iou_at(best_image_f1_threshold(pixels, truth)) if truth.any() else None
+        ious += [] if iou is None else [iou]
         t3 = best_image_f1_threshold(fitted.scores[chosen], defective)
         f1s.append(image_f1(scored.scores, scored.defective, t3))
-    return _interval(ious), _interval(f1s)
+    return _interval(ious) if ious else None, _interval(f1s)
 
 
 def _draws(samples: Sequence[Sample], rng: np.random.Generator) -> list[list[int]]:

@@ -160,7 +160,10 @@ def _row(
         shown = next(index for index, sample in enumerate(scored.samples) if not sample.is_good)
         path = trial_folder(out, trial) / f"map-{tested_on}.npz"
         np.savez_compressed(
-            path, anomaly_map=scored.maps[shown], t2=metrics.t2, picture=str(scored.samples[shown].path)
+            path,
+            anomaly_map=scored.maps[shown],
+            t2=np.nan if metrics.t2 is None else metrics.t2,
+            picture=str(scored.samples[shown].path),
         )
     scores = zip(scored.samples, scored.scores, strict=True)
     return {

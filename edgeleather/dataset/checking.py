@@ -15,10 +15,12 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.images import is_image, read_image
 from edgeleather.imaging.preprocess import check_depth
 
+_FAINT = 32  # of 255; what a JPEG leaves of black beside white
+
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found: the problems, and how many pictures and masks it read."""
+    """What a check found: the problems, and how many pictures it read and how many of the defective ones have a mask."""
 
     problems: tuple[Problem, ...]
     train_good: int
@@ -46,7 +48,7 @@ def check_dataset(root: Path, white_level: int | None = None) -> Report:
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.message))),
         train_good=len(dataset.train_good),
         test={name: sum(sample.defect_class == name for sample in dataset.test) for name in classes},
-        masks=sum(sample.mask_path is not None and sample.mask_path.is_file() for sample in defective),
+        masks=sum(bool(sample.mask_paths) for sample in defective),
         groups=len({sample.group for sample in (*dataset.train_good, *dataset.test)}),
     )
 
@@ -61,26 +63,36 @@ def _depth_problems(index: DatasetIndex, white_level: int | None) -> Iterator[Pr
 
 def _mask_problems(sample: Sample) -> Iterator[Problem]:
     """What is odd about a mask that can be read: it is of use in training, and yet somebody should look at it."""
-    assert sample.mask_path is not None
+    if len(sample.mask_paths) != 1:
+        return
+    (path,) = sample.mask_paths
     try:
-        mask = read_image(sample.mask_path)
+        mask = read_image(path)
     except EdgeLeatherError:
         return  # the index has said why
-    name = f"ground_truth/{sample.defect_class}/{sample.mask_path.name}"
+    name = f"ground_truth/{sample.defect_class}/{path.name}"
+    brightest = mask.max(axis=2)
+    faint = np.count_nonzero((brightest > 0) & (brightest < _FAINT))
     if not mask.any():
         yield Problem(name, "the mask marks no pixel of a defect.")
-    elif mask.dtype == np.uint8 and not np.isin(mask, (0, 255)).all():
-        yield Problem(name, "expected only 0 and 255 in a mask, got other values.")
+    elif mask.dtype == np.uint8 and faint and brightest.max() > 127:
+        yield Problem(
+            name,
+            f"{faint} pixels of the mask are nearly black and count as defective, as all that are not black. A JPEG leaves such "
+            "pixels around a defect: save the mask as a PNG of black and white.",
+        )
 
 
 def _shared_masks(dataset: Dataset) -> Iterator[Problem]:
     first: dict[Path, Sample] = {}
     for sample in dataset.test:
-        if sample.mask_path is not None and first.setdefault(sample.mask_path, sample) is not sample:
-            other = first[sample.mask_path].path.name
-            yield Problem(
-                sample.name, f"it has the same mask as {other}, since their names differ in the suffix alone."
-            )
+        for path in sample.mask_paths:
+            other = first.setdefault(path, sample)
+            if other is not sample:
+                yield Problem(
+                    sample.name,
+                    f"its mask {path.name} could be that of {other.path.name} as well. Rename one picture and its mask.",
+                )
 
 
 def _empty_classes(root: Path) -> list[Problem]:
@@ -94,7 +106,7 @@ def _empty_classes(root: Path) -> list[Problem]:
 
 
 def _orphan_masks(dataset: Dataset) -> list[Problem]:
-    expected = {sample.mask_path for sample in dataset.test if sample.mask_path}
+    expected = {path for sample in dataset.test for path in sample.mask_paths}
     found = (path for path in sorted((dataset.root / "ground_truth").glob("*/*")) if is_image(path))
     return [
         Problem(path.relative_to(dataset.root).as_posix(), "mask without image: no picture in test/ belongs to it.")

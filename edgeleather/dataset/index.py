@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from edgeleather.arrays import AnyArray, UInt8Array
 from edgeleather.dataset.reading import Dataset, Sample, read_dataset, require_groups, require_part
@@ -67,12 +67,13 @@ class IndexedSample(Sample):
         """
         return self.decoded.get(self.name, self._read_unchanged)
 
-    def read_mask(self, frame_hw: tuple[int, int]) -> UInt8Array:
+    def read_mask(self, frame_hw: tuple[int, int]) -> UInt8Array | None:
         """See `Sample.read_mask`."""
-        if self.is_good:
-            return super().read_mask(frame_hw)
-        mask = self.decoded.get(f"mask of {self.name}", lambda: Sample.read_mask(self, frame_hw))
-        return mask if mask.shape == frame_hw else super().read_mask(frame_hw)
+        mask = super().read_mask
+        if not self.mask_paths:
+            return mask(frame_hw)
+        kept = self.decoded.get(f"mask of {self.name}", lambda: cast("UInt8Array", mask(frame_hw)))
+        return kept if kept.shape == frame_hw else mask(frame_hw)
 
     def misfit(self, mode: InputMode) -> Problem | None:
         """Why an input mode does not take this picture; None where it does."""
@@ -198,21 +199,19 @@ def _indexed(sample: Sample, image: AnyArray, decoded: DecodedPictures) -> Index
 
 def _mask_problem(sample: Sample, message: str) -> Problem:
     """The mask where a mask does not decode; for all else, the picture that the mask should belong to."""
-    of_mask = message.removeprefix(f"{printable(str(sample.mask_path))}: ")
-    if sample.mask_path is not None and of_mask != message:
-        return Problem(f"ground_truth/{sample.defect_class}/{sample.mask_path.name}", of_mask)
+    for path in sample.mask_paths:
+        of_mask = message.removeprefix(f"{printable(str(path))}: ")
+        if of_mask != message:
+            return Problem(f"ground_truth/{sample.defect_class}/{path.name}", of_mask)
     return Problem(sample.name, message.removeprefix(f"{printable(sample.name)}: "))
 
 
 def _plain(sample: IndexedSample) -> dict[str, Any]:
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in vars(sample).items()
-        if name != "decoded"
-    }
+    paths = {"path": str(sample.path), "mask_paths": [str(path) for path in sample.mask_paths]}
+    return {name: value for name, value in vars(sample).items() if name != "decoded"} | paths
 
 
 def _from_plain(row: Mapping[str, Any], decoded: DecodedPictures) -> IndexedSample:
-    mask_path = None if row["mask_path"] is None else Path(row["mask_path"])
-    changed = {"path": Path(row["path"]), "mask_path": mask_path, "size_hw": tuple(row["size_hw"])}
+    mask_paths = tuple(Path(path) for path in row["mask_paths"])
+    changed = {"path": Path(row["path"]), "mask_paths": mask_paths, "size_hw": tuple(row["size_hw"])}
     return IndexedSample(**{**row, **changed}, decoded=decoded)

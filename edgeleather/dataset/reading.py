@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from edgeleather.arrays import AnyArray, UInt8Array
@@ -20,7 +19,7 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import read_plain_file
 from edgeleather.imaging.images import is_image, read_image
 
-LAYOUT = "train/good/*.png, test/<class>/*.png, ground_truth/<class>/<stem>_mask.png"
+LAYOUT = "train/good/*.png, test/<class>/*.png and, where there are masks, ground_truth/<class>/<stem>_mask.png"
 GROUPS_FILE = "groups.csv"
 _MOST_GROUPS_BYTES = 64_000_000  # a million pictures
 
@@ -31,46 +30,57 @@ _LOGGER = logging.getLogger(__name__)
 class Sample:
     """One picture: `name` is its path inside the dataset, `group` the photograph it was cut from.
 
-    `article` is "" where the dataset has only one.
+    `mask_paths` are the files that are named like a mask of it: none where nobody has marked its defects; more than one are
+    refused when they are read. `article` is "" where the dataset has only one.
     """
 
     path: Path
     name: str
     defect_class: str  # "good" for normals
     group: str
-    mask_path: Path | None = None
+    mask_paths: tuple[Path, ...] = ()
     article: str = ""
 
     @property
     def is_good(self) -> bool:
         return self.defect_class == "good"
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether it is known which of its pixels are defective: a good picture, or a defect with a mask."""
+        return self.is_good or bool(self.mask_paths)
+
     def read(self) -> AnyArray:
         """The picture as BGR; see `read_image`."""
         return read_image(self.path)
 
-    def read_mask(self, frame_hw: tuple[int, int]) -> UInt8Array:
-        """The ground truth [h, w] as 0 or 255; all 0 for a good picture.
+    def read_mask(self, frame_hw: tuple[int, int]) -> UInt8Array | None:
+        """The ground truth [h, w] as 0 or 255, all 0 for a good picture; None for a defect without a mask.
+
+        Every pixel of the mask's file that is not black is defective, whatever its colour.
 
         Raises:
-            EdgeLeatherError: the mask is missing, unreadable or of another size than the picture.
+            EdgeLeatherError: there are several masks, or the mask is unreadable or of another size than the picture.
         """
         if self.is_good:
             return np.zeros(frame_hw, np.uint8)
-        if self.mask_path is None or not self.mask_path.is_file():
-            raise EdgeLeatherError(f"{self.name}: expected a mask ground_truth/{mask_name(self.name)}, found none.")
-        mask = read_image(self.mask_path)
+        if not self.mask_paths:
+            return None
+        if len(self.mask_paths) > 1:
+            names = ", ".join(path.name for path in self.mask_paths)
+            raise EdgeLeatherError(f"{self.name}: expected one mask, got {len(self.mask_paths)} ({names}). Keep one.")
+        path = self.mask_paths[0]
+        mask = read_image(path)
         if mask.dtype != np.uint8:
             raise EdgeLeatherError(
-                f"{self.name}: expected a mask of 8 bits, got {8 * mask.dtype.itemsize} ({self.mask_path.name})."
+                f"{self.name}: expected a mask of 8 bits, got {8 * mask.dtype.itemsize} ({path.name})."
             )
-        mask = cv2.cvtColor(mask, cv2.COLOR_BGR2GRAY)
-        if mask.shape != frame_hw:
+        if mask.shape[:2] != frame_hw:
             raise EdgeLeatherError(
                 f"{self.name}: expected a mask of {frame_hw[1]} x {frame_hw[0]} pixels, "
-                f"got {mask.shape[1]} x {mask.shape[0]} ({self.mask_path.name})."
+                f"got {mask.shape[1]} x {mask.shape[0]} ({path.name})."
             )
-        return np.where(mask > 0, 255, 0).astype(np.uint8)
+        return np.where(mask.any(axis=2), 255, 0).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -177,16 +187,11 @@ def require_groups(dataset: Dataset) -> None:
         )
 
 
-def mask_name(sample_name: str) -> str:
-    """Where the mask of `test/<class>/<stem>.<suffix>` lies below `ground_truth/`."""
-    path = Path(sample_name)
-    return f"{path.parent.name}/{path.stem}_mask.png"
-
-
 def _samples(root: Path, folder: Path, defect_class: str, groups: dict[str, str]) -> Iterator[Sample]:
     if not folder.is_dir():
         return
     masks = {} if defect_class == "good" else _masks(root / "ground_truth" / folder.name)
+    orphans = {mask for paths in masks.values() for mask in paths}
     passed_over = []
     for path in sorted(folder.iterdir()):
         if not (path.is_file() and is_image(path)):
@@ -194,10 +199,14 @@ def _samples(root: Path, folder: Path, defect_class: str, groups: dict[str, str]
                 passed_over.append(path.name)
             continue
         name = path.relative_to(root).as_posix()
-        mask = None if defect_class == "good" else root / "ground_truth" / mask_name(name)
-        if mask is not None and not mask.is_file():
-            mask = masks.get(listed_name(mask.stem), mask)
-        yield Sample(path, name, defect_class, groups.get(listed_name(name), name), mask)
+        own = tuple(mask for stem in (f"{path.stem}_mask", path.stem) for mask in masks.get(listed_name(stem), ()))
+        orphans.difference_update(own)
+        yield Sample(path, name, defect_class, groups.get(listed_name(name), name), own)
+    if orphans:
+        _LOGGER.warning(
+            "%s: passed over %d masks that belong to no picture (%s first); dataset check lists them all",
+            root / "ground_truth" / folder.name, len(orphans), min(orphans).name,
+        )  # fmt: skip
     if passed_over:
         names = ", ".join(passed_over[:3]) + (", ..." if len(passed_over) > 3 else "")
         _LOGGER.warning("%s: passed over %d entries that are no picture files (%s)", folder, len(passed_over), names)
@@ -212,7 +221,10 @@ def _warn_of_strays(folder: Path) -> None:
         )
 
 
-def _masks(folder: Path) -> Mapping[str, Path]:
+def _masks(folder: Path) -> Mapping[str, list[Path]]:
     """The masks of a class by the stems of their names: any format that pictures have will do."""
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {listed_name(path.stem): path for path in paths if path.is_file() and is_image(path)}
+    masks: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.is_file() and is_image(path):
+            masks.setdefault(listed_name(path.stem), []).append(path)
+    return masks

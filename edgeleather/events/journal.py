@@ -96,7 +96,9 @@ class Journal:
         self._closing = threading.Event()
         try:
             self.pictures = (
-                DefectPictures(folder / PICTURES_FOLDER, settings.pictures) if settings.pictures.keep else None
+                DefectPictures(folder / PICTURES_FOLDER, settings.pictures, self._article)
+                if settings.pictures.keep
+                else None
             )
         except OSError as error:
             raise EdgeLeatherError(

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import cv2
 import numpy as np
 
-from edgeleather.arrays import Float32Array, IntArray, UInt8Array
+from edgeleather.arrays import AnyArray, Float32Array, IntArray, UInt8Array
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.appearance import thinned
 from edgeleather.imaging.preprocess import Prepared
@@ -18,13 +18,18 @@ VerdictName = Literal["good", "defect", "unfamiliar", "failed"]
 _MOST_REGIONS = 32
 _LARGEST_FRAME_PX = 32_000  # what OpenCV draws in
 _LARGEST_AREA = 1e9
+# Of the map. Regions are a map pixel apart: so no two contours met in 6000 random maps; at 1 they fall short of their boxes.
+_SIMPLIFIED_PX = 0.75
+_BOX_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
 
 
 @dataclass(frozen=True)
 class Region:
-    """A connected part of the frame above the threshold: box and area in frame pixels, and its highest map value.
+    """A connected part of the frame above the threshold: box, area and contour in frame pixels, and its highest map value.
 
-    `area_mm2` is None until the camera's scale in mm is known.
+    `contour_xy` are the corners (x, y) of its outer contour, which touches all sides of the box and is simplified by less than
+    one pixel of the anomaly map. No two contours of a frame overlap: a region that lies in a hole of another one belongs to
+    that one, and the rest of the hole is not in its area. `area_mm2` is None until the camera's scale in mm is known.
 
     >>> import edgeleather as el
     >>> with el.load("bundle") as inspector:
@@ -32,12 +37,15 @@ class Region:
     >>> x, y, width, height = largest.box_xywh
     >>> largest.area_px <= width * height
     True
+    >>> min(corner_x for corner_x, corner_y in largest.contour_xy) == x
+    True
     """
 
     box_xywh: tuple[int, int, int, int]
     area_px: int
     area_mm2: float | None
     peak_score: float
+    contour_xy: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -169,21 +177,54 @@ def find_regions(
     left, top, part_w, part_h = cv2.boundingRect(above)  # labelling the whole map costs five times as much
     part = np.s_[top : top + part_h, left : left + part_w]
     # Without OpenCV's statistics, which cost more than the labelling: most frames have a region or two.
-    _, labels = cv2.connectedComponents(above[part], connectivity=8)
+    count, labels = cv2.connectedComponents(above[part], connectivity=8)
     values = np.ascontiguousarray(anomaly_map[part])
-    pixels_above = np.bincount(labels[values > score_threshold])  # by label
-    reaching = np.flatnonzero(pixels_above)
-    frame_x, frame_y, frame_w, frame_h = prepared.frame_box_xywh
-    scale_y, scale_x = frame_h / anomaly_map.shape[0], frame_w / anomaly_map.shape[1]
-    regions = []
-    for label in reaching[np.argsort(-pixels_above[reaching], kind="stable")[:_MOST_REGIONS]]:
-        inside = (labels == label).view(np.uint8)
-        x, y, width, height = cv2.boundingRect(inside)
-        corner = (frame_x + round((left + x) * scale_x), frame_y + round((top + y) * scale_y))
-        box = (*corner, max(1, round(width * scale_x)), max(1, round(height * scale_y)))
-        area_px = max(1, round(cv2.countNonZero(inside) * scale_x * scale_y))
-        regions.append(Region(box, area_px, None, cv2.minMaxLoc(values, inside)[1]))
+    pixels_above = np.bincount(labels[values > score_threshold], minlength=count)  # by label
+    largest = np.argsort(-pixels_above, kind="stable")[:_MOST_REGIONS]
+    is_kept = np.zeros(count, np.uint8)
+    is_kept[largest] = pixels_above[largest] > 0
+    kept = np.take(is_kept, np.asarray(labels, np.int32))  # faster than indexing
+    # The outer contours alone: what lies in a hole of a region belongs to it.
+    outlines, _ = cv2.findContours(kept, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    regions = [_region(outline, kept, values, (left, top), prepared) for outline in outlines]
     return tuple(sorted(regions, key=lambda region: -region.area_px))
+
+
+def _region(
+    outline: AnyArray, kept: UInt8Array, values: Float32Array, corner_xy: tuple[int, int], prepared: Prepared
+) -> Region:
+    """The region within a contour [n, 1, 2] (x, y) of a part of the map that begins at `corner_xy`.
+
+    Of that part, `kept` [h, w] has the pixels that count, and `values` [h, w] the map's.
+    """
+    x, y, width, height = cv2.boundingRect(outline)
+    own = np.s_[y : y + height, x : x + width]
+    filled = cv2.drawContours(np.zeros((height, width), np.uint8), [outline], 0, 1, cv2.FILLED, offset=(-x, -y))
+    inside: UInt8Array = np.bitwise_and(filled, kept[own])
+    _, _, frame_w, frame_h = prepared.frame_box_xywh
+    map_h, map_w = prepared.map_size_hw
+    area_px = max(1, round(cv2.countNonZero(inside) * frame_w * frame_h / (map_w * map_h)))
+    box = _frame_box((corner_xy[0] + x, corner_xy[1] + y, width, height), prepared)
+    # A contour runs through the centres of map pixels, which may hold many of the frame: it is stretched to the box.
+    if min(width, height) == 1:
+        shares = _BOX_CORNERS
+    else:
+        corners = cv2.approxPolyDP(outline, _SIMPLIFIED_PX, closed=True)[:, 0]
+        shares = (corners - (x, y)) / (width - 1, height - 1)
+    contour = np.rint(shares * (box[2] - 1, box[3] - 1)).astype(int) + box[:2]
+    peak = cv2.minMaxLoc(values[own], inside)[1]
+    return Region(box, area_px, None, peak, tuple((px, py) for px, py in contour.tolist()))
+
+
+def _frame_box(box_xywh: tuple[int, int, int, int], prepared: Prepared) -> tuple[int, int, int, int]:
+    """A box (x, y, width, height) of the map in frame pixels, of which it takes at least one each way."""
+    x, y, width, height = box_xywh
+    frame_x, frame_y, frame_w, frame_h = prepared.frame_box_xywh
+    map_h, map_w = prepared.map_size_hw
+    scale_x, scale_y = frame_w / map_w, frame_h / map_h
+    left, top = min(round(x * scale_x), frame_w - 1), min(round(y * scale_y), frame_h - 1)
+    right, bottom = round((x + width) * scale_x), round((y + height) * scale_y)
+    return frame_x + left, frame_y + top, max(1, right - left), max(1, bottom - top)
 
 
 def area_percent(regions: Sequence[Region], prepared: Prepared) -> float:

@@ -42,7 +42,8 @@ class Inspection:
 
     `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels. `small_regions` were
     left out because the decision rules ask for larger ones. A frame that does not look like what was taught is `unfamiliar`, and
-    `reason` says why; `distance` is how far it lies from the good pictures, in their standard deviations.
+    `reason` says why; `distance` is how far it lies from the good pictures, in their standard deviations. `mm_per_px` is the
+    camera's scale where the decision rules have it.
 
     >>> import edgeleather as el
     >>> with el.load("bundle") as inspector:
@@ -67,6 +68,7 @@ class Inspection:
     small_regions: int = 0
     reason: str | None = None
     distance: float | None = None
+    mm_per_px: float | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ class Inspector:
             frame.index, frame.captured_at, frame.source, decision.verdict, decision.score, decision.threshold,
             area_percent(decision.regions, prepared), decision.regions, timings, None, frame.image, decision.shown_map,
             prepared.frame_box_xywh, decision.small_regions, decision.reason, decision.distance,
+            self._rules.mm_per_px,
         )  # fmt: skip
 
     def _check_size(self, image: AnyArray) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import textwrap
+from datetime import datetime
+
 import cv2
 import numpy as np
 
 from edgeleather.arrays import AnyArray, UInt8Array
+from edgeleather.errors import printable
 from edgeleather.imaging.preprocess import to_rgb8
 from edgeleather.inspection.inspector import Inspection
 
-_BAND_PX = 22
+_FONT_SIZE, _LINE_PX, _MARGIN_PX, _MOST_LINES = 0.42, 16, 6, 8
 _RED_BGR, _WHITE_BGR, _DARK_BGR = (40, 40, 230), (245, 245, 245), (38, 34, 32)
 
 
-def draw_overlay(inspection: Inspection) -> UInt8Array:
-    """The frame with its regions outlined, the same with the anomaly map over it, and a caption: [h, w, 3] BGR.
+def draw_overlay(inspection: Inspection, article: str | None = None) -> UInt8Array:
+    """The frame with the contours of its regions, beside it the same with the anomaly map over it, and a header: [h, w, 3] BGR.
 
-    An unfamiliar frame may have no map; then it stands there twice.
+    The header names the verdict, the article where there is one, source, time and scale. An unfamiliar frame may have no map;
+    then it stands there twice.
     """
     assert inspection.image is not None
     frame = _as_bgr8(inspection.image)
@@ -30,29 +35,40 @@ def draw_overlay(inspection: Inspection) -> UInt8Array:
         heated[y : y + height, x : x + width] = cv2.addWeighted(part, 0.45, colours, 0.55, 0)
     thick = max(1, round(min(frame.shape[:2]) / 256))
     for region in inspection.regions:
-        left, top, box_w, box_h = region.box_xywh
-        cv2.rectangle(outlined, (left, top), (left + box_w - 1, top + box_h - 1), _RED_BGR, thick)
+        cv2.polylines(outlined, [np.array(region.contour_xy, np.int32)], True, _RED_BGR, thick)
     pair = np.hstack([outlined, heated])
-    band = np.full((_BAND_PX * thick, pair.shape[1], 3), _DARK_BGR, np.uint8)
-    cv2.putText(
-        band,
-        _caption(inspection),
-        (6 * thick, 15 * thick),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.42 * thick,
-        _WHITE_BGR,
-        thick,
-        cv2.LINE_AA,
+    return np.vstack([_band("   ".join(_header(inspection, article)), pair.shape[1], thick), pair])
+
+
+def _header(inspection: Inspection, article: str | None) -> list[str]:
+    """What is to be read above the picture."""
+    if inspection.verdict == "unfamiliar":
+        found = ["unfamiliar", inspection.reason or ""]
+    else:
+        found = [inspection.verdict, f"{inspection.score:.3f} > {inspection.threshold:.3f}"]
+        found.append(f"area {inspection.defect_area_percent:.2f} %")
+    when = datetime.fromtimestamp(inspection.captured_at).isoformat(" ", "seconds")
+    scale = [] if inspection.mm_per_px is None else [f"{inspection.mm_per_px:g} mm/px"]
+    named = [article] if article else []
+    return [*found, *named, inspection.source, f"frame {inspection.frame}", when, *scale]
+
+
+def _band(text: str, width: int, thick: int) -> UInt8Array:
+    """A text on as many lines as it takes in this width (pixels): [h, width, 3] BGR.
+
+    OpenCV 5 draws all letters, and ends the process at a name with bytes that are no text; OpenCV 4 draws ASCII alone.
+    """
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, _FONT_SIZE * thick
+    characters = (width - 2 * _MARGIN_PX * thick) // cv2.getTextSize("0", font, size, thick)[0][0]
+    wrapped = textwrap.TextWrapper(
+        max(8, characters), max_lines=_MOST_LINES, placeholder=" ...", break_on_hyphens=False
     )
-    return np.vstack([band, pair])
-
-
-def _caption(inspection: Inspection) -> str:
-    if inspection.verdict == "unfamiliar":  # OpenCV draws ASCII alone
-        reason = (inspection.reason or "").encode("ascii", "replace").decode()
-        return f"unfamiliar  frame {inspection.frame}  {reason}"
-    caption = f"{inspection.verdict}  {inspection.score:.3f} > {inspection.threshold:.3f}"
-    return caption + f"  area {inspection.defect_area_percent:.2f} %  frame {inspection.frame}"
+    lines = wrapped.wrap(printable(text))
+    band = np.full(((_LINE_PX * len(lines) + _MARGIN_PX) * thick, width, 3), _DARK_BGR, np.uint8)
+    for number, line in enumerate(lines, start=1):
+        place = (_MARGIN_PX * thick, (_LINE_PX * number - 1) * thick)
+        cv2.putText(band, line, place, font, size, _WHITE_BGR, thick, cv2.LINE_AA)
+    return band
 
 
 def _as_bgr8(image: AnyArray) -> UInt8Array:

@@ -24,7 +24,8 @@ from edgeleather.progress import track
 class ScoredPictures:
     """The scores of some pictures, whether each is defective, their photographs and tiles, and their pixels' counts.
 
-    `unfamiliar` says which of them do not look like what was taught.
+    `masks` is how many of the defective ones have a mask; the pixels of the others are not counted. `unfamiliar` says which of
+    them do not look like what was taught.
     """
 
     scores: tuple[float, ...]
@@ -32,6 +33,7 @@ class ScoredPictures:
     groups: tuple[str, ...]
     tiles: tuple[int, ...]
     pixels: PixelCounts
+    masks: int
     unfamiliar: tuple[bool, ...]
 
 
@@ -57,7 +59,7 @@ def score_samples(
     label: str,
     is_unfamiliar: Callable[[FrameMap], bool] = lambda result: False,
 ) -> ScoredPictures:
-    """Run pictures one by one and count their pixels against the ground truth.
+    """Run pictures one by one and count the pixels of those whose ground truth is known.
 
     Raises:
         EdgeLeatherError: a picture or mask cannot be read or does not fit; its name is in the message.
@@ -76,7 +78,8 @@ def score_samples(
         unfamiliar.append(is_unfamiliar(result))
     defective = tuple(not sample.is_good for sample in samples)
     groups = tuple(sample.group for sample in samples)
-    return ScoredPictures(tuple(scores), defective, groups, tuple(tiles), pixels, tuple(unfamiliar))
+    masks = sum(sample.has_truth for sample in samples if not sample.is_good)
+    return ScoredPictures(tuple(scores), defective, groups, tuple(tiles), pixels, masks, tuple(unfamiliar))
 
 
 def unseen_samples(samples: Sequence[IndexedSample], seen_digests: Set[str]) -> tuple[list[IndexedSample], list[str]]:
@@ -86,15 +89,18 @@ def unseen_samples(samples: Sequence[IndexedSample], seen_digests: Set[str]) -> 
 
 
 def count_pixels(pixels: PixelCounts, sample: Sample, result: FrameMap, frame_hw: tuple[int, int]) -> None:
-    """Count one map against its ground truth, brought to the map's size."""
-    mask = None if sample.is_good else resize_mask(sample.read_mask(frame_hw), result.prepared)
-    pixels.add(result.anomaly_map, mask)
+    """Count one map against its ground truth, brought to the map's size; a defect without a mask is not counted."""
+    mask = sample.read_mask(frame_hw)
+    if mask is not None:
+        pixels.add(result.anomaly_map, None if sample.is_good else resize_mask(mask, result.prepared))
 
 
 def hand_over_metrics(
     engine: Engine, graph: str, mode: InputMode, test: Sequence[IndexedSample], seen_digests: Set[str]
 ) -> HandOverMetrics:
     """Metrics of a graph on the test pictures that nothing has seen; None each where there are too few.
+
+    Those of pixels rest on the good pictures and on the defective ones that have a mask.
 
     Raises:
         EdgeLeatherError: a picture or mask cannot be used.
@@ -114,7 +120,9 @@ def hand_over_metrics(
 def find_thresholds(
     engine: Engine, graph: str, mode: InputMode, pictures: ThresholdPictures, false_alarm_rate: float
 ) -> Thresholds:
-    """T1 and the verdict from held-out good pictures, T2 and T3 from the test pictures set aside (None without any).
+    """T1 and the verdict from held-out good pictures, T2 and T3 from the test pictures set aside.
+
+    T3 is None where none was set aside, T2 also where none of their defects has a mask.
 
     Raises:
         EdgeLeatherError: a picture cannot be used, or frames differ in their number of tiles.
@@ -144,10 +152,14 @@ def find_thresholds(
 def _fitted_on_test_pictures(
     engine: Engine, mode: InputMode, samples: Sequence[Sample]
 ) -> tuple[FittedThreshold | None, FittedThreshold | None]:
-    """T2 and T3, None without pictures."""
+    """T2 and T3; no T2 without the mask of a defect, none of both without pictures."""
     if not samples:
         return None, None
     fitted = score_samples(engine, samples, mode, "pictures for T2 and T3")
-    count = (len(samples), len(set(fitted.groups)))
-    t2 = FittedThreshold(fitted.pixels.curve().best_f1_threshold(), *count)
-    return t2, FittedThreshold(best_image_f1_threshold(np.array(fitted.scores), np.array(fitted.defective)), *count)
+    t3 = best_image_f1_threshold(np.array(fitted.scores), np.array(fitted.defective))
+    t2 = fitted.pixels.curve().best_f1_threshold()
+    known = [sample for sample in samples if sample.has_truth]
+    return (
+        None if t2 is None else FittedThreshold(t2, len(known), len({sample.group for sample in known})),
+        FittedThreshold(t3, len(samples), len(set(fitted.groups))),
+    )

@@ -103,24 +103,33 @@ class PixelCurve:
             return None
         return float(_area(self.false_positive_rate, self.region_overlap, limit) / limit)
 
-    def iou_at(self, threshold: float) -> float:
-        """Intersection over union of all pixels above a threshold with all defective ones, over all maps together."""
-        hits, alarms, missed = self._counts_at(threshold)
-        return hits / max(hits + alarms + missed, 1)
+    def iou_at(self, threshold: float) -> float | None:
+        """Intersection over union of all pixels above a threshold with all defective ones, over all maps together.
 
-    def pro_at(self, threshold: float) -> float:
-        """Per-region overlap at a threshold: the mean share of a defective region that lies above it."""
+        None where no defective pixel was counted.
+        """
+        if not self._has_defects:
+            return None
+        hits, alarms, missed = self._counts_at(threshold)
+        return hits / (hits + alarms + missed)
+
+    def pro_at(self, threshold: float) -> float | None:
+        """Per-region overlap at a threshold: the mean share of a defective region that lies above it.
+
+        None where no defective pixel was counted.
+        """
+        if not self._has_defects:
+            return None
         above = self._above(threshold)
         return float(self.region_overlap[above - 1]) if above else 0.0
 
-    def best_f1_threshold(self) -> float:
+    def best_f1_threshold(self) -> float | None:
         """The threshold with the best pixel F1 (T2 of Soares et al. 2023, section 3.3).
 
-        Raises:
-            ValueError: no defective pixel was counted.
+        None where no defective pixel was counted.
         """
-        if not (len(self.thresholds) and self.true_positives[-1]):
-            raise ValueError("no defective pixel was counted")
+        if not self._has_defects:
+            return None
         predicted = self.true_positives + self.false_positives
         best = int(np.argmax(2 * self.true_positives / (predicted + self.true_positives[-1])))
         lower = self.thresholds[best + 1] if best + 1 < len(self.thresholds) else self.thresholds[best]
@@ -134,7 +143,11 @@ class PixelCurve:
         above = self._above(threshold)
         hits = int(self.true_positives[above - 1]) if above else 0
         alarms = int(self.false_positives[above - 1]) if above else 0
-        return hits, alarms, (int(self.true_positives[-1]) if len(self.true_positives) else 0) - hits
+        return hits, alarms, int(self.true_positives[-1]) - hits
+
+    @property
+    def _has_defects(self) -> bool:
+        return bool(len(self.true_positives) and self.true_positives[-1])
 
 
 def _bins(values: Float64Array) -> IntArray:

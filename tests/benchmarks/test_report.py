@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
-from edgeleather.benchmarks.evaluation import reportable_samples
+from edgeleather.benchmarks.evaluation import evaluate, reportable_samples
 from edgeleather.benchmarks.report import benchmark_bundles, markdown
+from edgeleather.benchmarks.results_table import results_table
 from edgeleather.dataset.index import index_dataset
 from edgeleather.dataset.reading import read_dataset
+from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run
 
@@ -66,6 +70,47 @@ def test_pictures_that_fitted_a_threshold_are_left_out_and_said_so(report, bundl
     assert data["tested_images"] == total - data["left_out_images"]
     page = (report / "report.md").read_text()
     assert f"{data['left_out_images']} more were left out" in page and "| bundle | torch | fp32 |" in page
+
+
+PIXEL_KEYS = ("pixel_auroc", "aupro", "iou", "pro", "iou_t1", "pro_t1")
+
+
+@pytest.fixture
+def data_copy(dataset_folder, tmp_path):
+    return shutil.copytree(dataset_folder, tmp_path / "data")
+
+
+def test_without_masks_the_columns_of_pixels_are_empty(report, run_folder, data_copy, tmp_path):
+    shutil.rmtree(data_copy / "ground_truth")
+    export_run(run_folder, tmp_path / "bundle", data_copy, with_original=False)
+    benchmark_bundles([tmp_path / "bundle"], data_copy, tmp_path / "report", rounds=1, repeats=2)
+    data = json.loads((tmp_path / "report/report.json").read_text())
+    (row,), with_masks = data["rows"], json.loads((report / "report.json").read_text())["rows"][1]
+    assert all(row[key] is None and with_masks[key] is not None for key in PIXEL_KEYS)
+    for key in ("image_auroc", "f1", "hit_percent", "false_alarm_percent", "f1_t1", "f1_t3", "tested_images"):
+        assert row[key] == with_masks[key]
+    assert row["tested_masks"] == data["tested_masks"] == 0 and row["pixel_threshold"] == "T1"
+    page = (tmp_path / "report/report.md").read_text()
+    auroc = f"{row['image_auroc']:.4f}"
+    assert "none with a mask" in page and f"| {auroc} | - | - | {row['f1']:.4f} | - |" in page
+    assert f"| {auroc} / - | - / - | - / - |" in results_table(data)
+
+
+def test_figures_of_pixels_are_of_the_pictures_that_have_a_mask(report, bundle, data_copy, tmp_path):
+    for name in ("hole", "cut"):
+        shutil.rmtree(data_copy / "ground_truth" / name)
+    index = index_dataset(data_copy, needs="test")
+    with closing(load_engine("onnxruntime", bundle.folder / "fp32.onnx", "fp32")) as engine:
+        some = evaluate(engine, bundle, "fp32.onnx", index)
+        kept = tuple(s for s in index.test if s.has_truth)
+        only = evaluate(engine, bundle, "fp32.onnx", replace(index, test=kept))
+    whole = json.loads((report / "report.json").read_text())["rows"][1]
+    assert some.image_auroc == pytest.approx(whole["image_auroc"]) and len(some.images) == whole["tested_images"]
+    assert all(getattr(some, key) == getattr(only, key) != pytest.approx(whole[key]) for key in PIXEL_KEYS)
+    assert 0 < some.tested_masks == only.tested_masks < whole["tested_masks"]
+    counts = {"tested_defective": whole["tested_masks"], "tested_masks": some.tested_masks}
+    page = markdown(json.loads((report / "report.json").read_text()) | counts)
+    assert f"{whole['tested_masks']} of them defective, {some.tested_masks} with a mask" in page
 
 
 def test_without_the_original_the_torch_row_is_missing_and_said_so(run_folder, dataset_folder, tmp_path):

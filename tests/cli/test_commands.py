@@ -221,13 +221,12 @@ def test_check_lists_problems_and_exits_with_1(dataset_folder, tmp_path):
     assert run("dataset", "check", dataset_folder).exit_code == 0
     root = shutil.copytree(dataset_folder, tmp_path / "leather")
     (root / "ground_truth/cut/000_mask.png").unlink()
+    (root / "ground_truth/cut/001_mask.png").write_bytes(b"")
     result = run("dataset", "check", root)
-    assert (
-        result.exit_code == 1
-        and "test/cut/000.png: expected a mask ground_truth/cut/000_mask.png, found none" in result.output
-    )
+    assert result.exit_code == 1 and "20 of 21 defects with masks" in result.output
+    assert "ground_truth/cut/001_mask.png: expected a picture, got an empty file" in result.output
     as_json = json.loads(run("dataset", "check", root, "--json").stdout)
-    assert as_json["problems"][0]["file"] == "test/cut/000.png"
+    assert [problem["file"] for problem in as_json["problems"]] == ["ground_truth/cut/001_mask.png"]
 
 
 def test_synth_makes_a_sound_dataset(tmp_path):

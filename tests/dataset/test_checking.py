@@ -16,6 +16,17 @@ def test_a_sound_dataset_has_no_problem(dataset_folder):
     assert report.masks == 21 and report.test["good"] == 8
 
 
+def test_defects_without_masks_are_no_problem(dataset_folder, tmp_path):
+    root = shutil.copytree(dataset_folder, tmp_path / "leather")
+    for path in (root / "ground_truth").glob("*/000_mask.png"):
+        path.unlink()
+    report = check_dataset(root)
+    assert report.problems == () and report.masks == 14
+    shutil.rmtree(root / "ground_truth")
+    report = check_dataset(root)
+    assert report.problems == () and report.masks == 0
+
+
 def test_every_problem_is_found_at_once_and_named_by_file(dataset_folder, tmp_path):
     root = shutil.copytree(dataset_folder, tmp_path / "leather")
     (root / "train/good/000.png").write_bytes(b"no picture")
@@ -23,7 +34,7 @@ def test_every_problem_is_found_at_once_and_named_by_file(dataset_folder, tmp_pa
     (root / "train/good/001.png").write_bytes(content[: len(content) // 2])
     cv2.imwrite(str(root / "train/good/002.png"), np.full((64, 64), 999, np.uint16))
     cv2.imwrite(str(root / "ground_truth/cut/000_mask.png"), np.full((32, 32), 255, np.uint8))
-    (root / "ground_truth/cut/001_mask.png").unlink()
+    shutil.copy(root / "ground_truth/cut/001_mask.png", root / "ground_truth/cut/001.bmp")
     (root / "test/line/000.png").unlink()
     (root / "test/empty").mkdir()
     # The same pixels in another format are the same picture.
@@ -34,7 +45,7 @@ def test_every_problem_is_found_at_once_and_named_by_file(dataset_folder, tmp_pa
         ("train/good/001.png", "the picture is truncated"),
         ("train/good/002.png", "expected 8 bits a channel, got 16. Say which value is white with --white-level"),
         ("test/cut/000.png", "expected a mask of 64 x 64 pixels, got 32 x 32"),
-        ("test/cut/001.png", "expected a mask ground_truth/cut/001_mask.png, found none."),
+        ("test/cut/001.png", "expected one mask, got 2"),
         ("ground_truth/line/000_mask.png", "mask without image"),
         ("test/empty", "empty class"),
         ("test/good/zzz.bmp", "the same picture stands in training"),

@@ -17,6 +17,8 @@ from edgeleather.events.outbox import Deliverer
 from edgeleather.events.pictures import PICTURES_FOLDER, PictureRules
 from edgeleather.events.stop import Stop
 from edgeleather.events.store import STORE_FILE, VERDICT_TOPICS, Event, Filter, Store
+from edgeleather.inspection import overlay
+from edgeleather.inspection.decisions import Region
 from edgeleather.inspection.inspector import Inspection, Inspector, InspectorSettings
 from edgeleather.sources.memory import MemorySource
 from edgeleather.station.loop import run_loop
@@ -133,6 +135,18 @@ def test_pictures_of_defects_lie_beside_the_store_and_the_rows_name_them(tmp_pat
     names = [row["picture"] for row in bodies(tmp_path, "defect")]
     assert sorted(names) == sorted(path.name for path in (tmp_path / PICTURES_FOLDER).iterdir())
     assert len(set(names)) == 2 and journal.pictures.kept == 2
+
+
+def test_rows_have_contours_and_pictures_the_article(tmp_path, noise_bgr, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(overlay, "_band", lambda text, width, thick: drawn.append(text) or noise_bgr[:1].repeat(2, 1))
+    journal = opened(tmp_path)
+    region = Region((3, 4, 10, 11), 80, None, 2.0, ((3, 4), (12, 4), (12, 14)))
+    journal.take(replace(inspection(0, "defect", noise_bgr), regions=(region,)))
+    journal.close(Stop())
+    (row,) = bodies(tmp_path, "defect")
+    assert row["regions"][0]["contour_xy"] == [[3, 4], [12, 4], [12, 14]]
+    assert len(drawn) == 1 and "   calf   x.png   frame 0   " in drawn[0]
 
 
 def test_pictures_of_one_moment_overwrite_none(tmp_path, noise_bgr):

@@ -14,6 +14,7 @@ import pytest
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.events import migrations
 from edgeleather.events.alarms import AlarmRules
+from edgeleather.events.export import export_events
 from edgeleather.events.journal import Journal, StoreSettings
 from edgeleather.events.stop import Stop
 from edgeleather.events.store import STORE_FILE, Filter, Store, StoreError
@@ -49,6 +50,9 @@ def test_a_store_of_the_first_release_is_read_and_gone_on_with(old):
     frames = [row["frame"] for row in rows if row["topic"] in ("good", "defect", "failed")]
     assert frames == list(range(200)) and [row["topic"] for row in rows].count("failed") == 4
     assert (sink.name, sink.set_aside) == ("mes", 1) and sink.waiting > 0
+    defects = [row for row in rows if row["topic"] == "defect"]
+    assert all("contour_xy" not in region for row in defects for region in row["regions"])  # 0.1.0 had none
+    assert export_events(old, Filter(topics=("defect",)), old / "out.csv") == len(defects) > 0
     journal = Journal(old, StoreSettings(keep_days=36_500), AlarmRules(), "line-3", "calf")
     journal.source_changed("streaming", "rtsp://10.0.0.5/1")
     journal.close(Stop())

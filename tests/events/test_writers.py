@@ -163,5 +163,6 @@ def test_an_unfamiliar_frame_has_a_picture_with_or_without_a_map(tmp_path, noise
     for one in (seen, with_map, replace(seen, frame=2, verdict="good")):
         writer.write(Entry(one))
     plain, heated = (read_image(path) for path in sorted(tmp_path.iterdir()))
-    assert plain.shape == heated.shape == (22 + 64, 128, 3)
-    assert np.array_equal(plain[22:, :64], plain[22:, 64:]) and not np.array_equal(heated[22:, :64], heated[22:, 64:])
+    assert plain.shape == heated.shape == (plain.shape[0], 128, 3) and plain.shape[0] > 64
+    assert np.array_equal(plain[-64:, :64], plain[-64:, 64:])
+    assert not np.array_equal(heated[-64:, :64], heated[-64:, 64:])

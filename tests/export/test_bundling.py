@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,27 @@ def test_a_folder_of_good_photos_alone_gives_a_bundle_without_t2_and_t3(dataset_
     assert thresholds.t2_pixel is None and thresholds.t3_image is None
     assert made.manifest.metrics[0].image_auroc is None
     assert thresholds.good_groups == 24  # every photo is a photograph of its own
+
+
+def test_without_masks_there_is_a_t3_but_no_t2(run_folder, data_copy, bundle, tmp_path):
+    shutil.rmtree(data_copy / "ground_truth")
+    manifest = export_run(run_folder, tmp_path / "bundle", data_copy).manifest
+    assert manifest.thresholds[0] == replace(bundle.thresholds_of("fp32.onnx"), t2_pixel=None)
+    before, after = bundle.manifest.metrics[0], manifest.metrics[0]
+    assert after == replace(before, pixel_auroc=None, aupro=None) and after.image_auroc is not None
+
+
+def test_t2_rests_on_the_pictures_that_have_a_mask(run_folder, data_copy, bundle, tmp_path):
+    fitted = [record.name for record in read_run(run_folder).splits.t2_t3]
+    marked = [name for name in fitted if "good" not in name][::2]
+    for path in (data_copy / "ground_truth").glob("*/*.png"):
+        if f"test/{path.parent.name}/{path.stem.removesuffix('_mask')}.png" not in marked:
+            path.unlink()
+    thresholds = export_run(run_folder, tmp_path / "bundle", data_copy).thresholds_of("fp32.onnx")
+    assert thresholds.t3_image == bundle.thresholds_of("fp32.onnx").t3_image and thresholds.t3_image.images == len(
+        fitted
+    )
+    assert thresholds.t2_pixel.images == len(marked) + sum("good" in name for name in fitted) < len(fitted)
 
 
 def test_training_on_tiles_of_larger_photos(dataset_folder, tmp_path):

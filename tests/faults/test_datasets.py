@@ -34,7 +34,7 @@ def leather(dataset_folder, tmp_path):
 
 def spoil(leather):
     """One fault of each kind; the names of the files that have one."""
-    (leather / "ground_truth/cut/000_mask.png").unlink()
+    shutil.copy(leather / "ground_truth/cut/000_mask.png", leather / "ground_truth/cut/000.PNG")
     cv2.imwrite(str(leather / "ground_truth/cut/001_mask.png"), np.full((32, 32), 255, np.uint8))
     (leather / "ground_truth/glue/000_mask.png").write_bytes(b"no mask")
     cv2.imwrite(str(leather / "ground_truth/glue/001_mask.png"), np.full((64, 64), 65535, np.uint16))
@@ -48,7 +48,7 @@ def spoil(leather):
     (leather / "train/good/001.png").unlink()
     (leather / "groups.csv").unlink()
     return {
-        "test/cut/000.png": "expected a mask ground_truth/cut/000_mask.png, found none",
+        "test/cut/000.png": "expected one mask, got 2 (000_mask.png, 000.PNG). Keep one.",
         "test/cut/001.png": "expected a mask of 64 x 64 pixels, got 32 x 32",
         "ground_truth/glue/000_mask.png": "expected a picture",
         "test/glue/001.png": "expected a mask of 8 bits, got 16",
@@ -84,14 +84,55 @@ def test_nothing_is_trained_on_a_dataset_with_faults(leather, tmp_path, command,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["leather"]
 
 
-@pytest.mark.parametrize("suffix", [".PNG", ".bmp"])
-def test_a_mask_may_have_any_suffix_of_a_picture(leather, suffix):
+def palette(mask):
+    picture = Image.fromarray((mask > 0).astype(np.uint8), mode="P")
+    picture.putpalette([0, 0, 0, 0, 0, 2])  # the defect's colour is a blue so dark that its grey is 0
+    return picture
+
+
+KINDS = {
+    "0 and 255": Image.fromarray,
+    "0 and 1": lambda mask: Image.fromarray(mask // 255),
+    "one bit": lambda mask: Image.fromarray(mask).convert("1"),
+    "colour": lambda mask: Image.fromarray(np.dstack([mask, mask // 2, 0 * mask])),
+    "palette": palette,
+    "with alpha": lambda mask: Image.fromarray(np.dstack([mask, mask, mask, np.full_like(mask, 255)])),
+}
+
+
+@pytest.mark.parametrize("ending", ["_mask.PNG", "_mask.bmp", "_mask.tif", ".png", ".PNG", ".tiff"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_have_the_names_and_kinds_of_the_field(leather, dataset_folder, ending, kind):
     for path in (leather / "ground_truth").glob("*/*.png"):
         mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         path.unlink()
-        path.with_suffix(suffix).write_bytes(cv2.imencode(suffix.lower(), mask)[1].tobytes())
+        KINDS[kind](mask).save(path.with_name(path.name.replace("_mask.png", ending)))
     assert check_dataset(leather).problems == ()
-    index_dataset(leather, needs="train")
+    ours, theirs = (index_dataset(folder, needs="train").test for folder in (leather, dataset_folder))
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.array_equal(one.read_mask((64, 64)), other.read_mask((64, 64))) and one.has_truth
+
+
+def test_masks_that_want_a_look_are_named(leather):
+    cut = leather / "ground_truth/cut"
+    cv2.imwrite(str(cut / "000_mask.png"), np.zeros((64, 64), np.uint8))
+    mask = cv2.imread(str(cut / "001_mask.png"))
+    (cut / "001_mask.png").unlink()
+    cv2.imwrite(str(cut / "001_mask.jpg"), mask)
+    (cut / "002_mask.png").rename(cut / "other_mask.png")
+    told = {problem.file: problem.message for problem in check_dataset(leather).problems}
+    assert set(told) == {f"ground_truth/cut/{name}" for name in ("000_mask.png", "001_mask.jpg", "other_mask.png")}
+    assert "marks no pixel of a defect" in told["ground_truth/cut/000_mask.png"]
+    assert "pixels of the mask are nearly black" in told["ground_truth/cut/001_mask.jpg"]
+    assert "mask without image" in told["ground_truth/cut/other_mask.png"]
+
+
+def test_a_mask_that_belongs_to_no_picture_is_told_of_where_it_is_passed_over(leather, caplog):
+    cut = leather / "ground_truth/cut"
+    (cut / "002_mask.png").rename(cut / "other_mask.png")
+    dataset = read_dataset(leather, needs="train")
+    assert "passed over 1 masks that belong to no picture (other_mask.png first)" in caplog.text
+    assert [sample.name for sample in dataset.test if not sample.has_truth] == ["test/cut/002.png"]
 
 
 def test_two_pictures_of_one_mask_are_a_problem(leather):
@@ -100,7 +141,7 @@ def test_two_pictures_of_one_mask_are_a_problem(leather):
     (problem,) = check_dataset(leather).problems
     assert (problem.file, problem.message) == (
         "test/cut/000.png",
-        "it has the same mask as 000.bmp, since their names differ in the suffix alone.",
+        "its mask 000_mask.png could be that of 000.bmp as well. Rename one picture and its mask.",
     )
 
 

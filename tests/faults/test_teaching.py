@@ -106,8 +106,8 @@ def test_a_hidden_folder_that_is_damaged_does_not_stand_in_the_way(again, datase
 
 def test_pictures_that_cannot_be_used_leave_nothing_behind(dataset_folder, tmp_path):
     leather = shutil.copytree(dataset_folder, tmp_path / "leather")
-    (leather / "ground_truth/cut/000_mask.png").unlink()
-    with pytest.raises(EdgeLeatherError, match=r"test/cut/000\.png: expected a mask"):
+    cv2.imwrite(str(leather / "ground_truth/cut/000_mask.png"), np.zeros((32, 32), np.uint8))
+    with pytest.raises(EdgeLeatherError, match=r"test/cut/000\.png: expected a mask of 64 x 64"):
         teach(leather, tmp_path / "bundle")
     assert names(tmp_path) == ["leather"]
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgeleather.imaging.preprocess import InputMode, prepare
 from edgeleather.inspection.decisions import area_percent, find_regions, within_polygon
@@ -53,3 +56,63 @@ def test_outside_of_the_region_of_interest_nothing_is_a_region():
     within, score = within_polygon(anomaly_map, prepared_for((64, 64)), square)
     (region,) = find_regions(within, prepared_for((64, 64)), 1.0, 0.5)
     assert score == 2.0 and region.box_xywh == (20, 20, 10, 10) and region.area_px == 100
+
+
+def drawn(region, frame_hw):
+    """The frame's pixels within a region's contour."""
+    inside = np.zeros(frame_hw, np.uint8)
+    cv2.fillPoly(inside, [np.array(region.contour_xy, np.int32)], 1)
+    return inside > 0
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_contour_goes_around_the_pixels_that_the_area_counts(scale):
+    anomaly_map = np.zeros((64, 64), np.float32)
+    cv2.fillPoly(anomaly_map, [np.array([[10, 10], [40, 10], [40, 20], [20, 20], [20, 50], [10, 50]])], 2.0)
+    (region,) = find_regions(anomaly_map, prepared_for((64 * scale, 64 * scale)), 1.0, 0.5)
+    truth = cv2.resize(anomaly_map, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST) > 0
+    inside = drawn(region, truth.shape)
+    assert region.area_px == truth.sum() and len(region.contour_xy) in (6, 7)
+    # The contour runs through centres of map pixels and cuts the inner corner, where it may be a map pixel off.
+    assert (inside & truth).sum() / (inside | truth).sum() > (0.98 if scale == 1 else 0.94)
+    assert all(isinstance(value, int) for point in region.contour_xy for value in point)
+
+
+def test_what_lies_in_a_hole_belongs_to_the_region_around_it():
+    anomaly_map = np.zeros((64, 64), np.float32)
+    cv2.circle(anomaly_map, (30, 30), 20, 2.0, 3)
+    ring = int((anomaly_map > 0).sum())
+    anomaly_map[28:32, 28:32] = 3.0
+    anomaly_map[5:7, 58:62] = 2.0
+    around, apart = find_regions(anomaly_map, prepared_for((64, 64)), 1.0, 0.5)
+    assert around.area_px == ring + 16 and around.peak_score == 3.0 and apart.area_px == 8
+    assert around.contour_xy and drawn(around, (64, 64))[30, 30]
+
+
+@pytest.mark.parametrize(("scale", "box"), [(1, (7, 20, 30, 1)), (4, (28, 80, 120, 4)), (0.25, (2, 5, 7, 1))])
+def test_a_line_of_one_pixel_has_its_box_for_a_contour(scale, box):
+    anomaly_map = np.zeros((64, 64), np.float32)
+    anomaly_map[20, 7:37] = 2.0
+    (region,) = find_regions(anomaly_map, prepared_for((round(64 * scale), round(64 * scale))), 1.0, 0.5)
+    assert region.box_xywh == box == cv2.boundingRect(np.array(region.contour_xy, np.int32))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    blur_px=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
+    frame_side=st.sampled_from([48, 96, 160, 192]),
+    pixel_threshold=st.floats(-0.5, 1.5),
+)
+def test_no_two_regions_overlap_and_each_contour_fills_its_box(seed, blur_px, frame_side, pixel_threshold):
+    anomaly_map = np.random.default_rng(seed).normal(size=(48, 48)).astype(np.float32)
+    anomaly_map = cv2.GaussianBlur(anomaly_map, (0, 0), blur_px)
+    anomaly_map /= anomaly_map.std()
+    prepared = prepared_for((frame_side, frame_side), (48, 48))
+    regions = find_regions(anomaly_map, prepared, pixel_threshold + 0.2, pixel_threshold)
+    for region in regions:
+        assert cv2.boundingRect(np.array(region.contour_xy, np.int32)) == region.box_xywh
+    insides = [drawn(region, (frame_side, frame_side)) for region in regions]
+    assert not regions or np.sum(insides, axis=0).max() == 1
+    in_map = sum(region.area_px for region in regions) * (48 / frame_side) ** 2
+    assert in_map <= (anomaly_map > pixel_threshold).sum() + len(regions)

@@ -114,7 +114,10 @@ def test_memory_does_not_grow_with_the_number_of_maps():
 def test_one_kind_of_pixel_alone_has_no_curve_and_nan_is_refused():
     counts = PixelCounts()
     counts.add(np.ones((4, 4), np.float32))
-    assert counts.curve().auroc() is None and counts.curve().aupro() is None
+    curve = counts.curve()
+    assert curve.auroc() is None and curve.aupro() is None and curve.best_f1_threshold() is None
+    assert curve.iou_at(0.5) is None and curve.pro_at(0.5) is None
+    assert PixelCounts().curve().iou_at(0.5) is None
     with pytest.raises(ValueError, match="NaN"):
         counts.add(np.full((4, 4), np.nan, np.float32))
 
