@@ -40,6 +40,7 @@ class Evaluation:
 
     `f1`, `false_alarm_percent` and `hit_percent` are of the default verdict; `iou` and `pro` of the pixel threshold
     `pixel_threshold` names (T2, or T1 without test pictures to fit it); the rest carry their threshold in their name.
+    `chosen_on` counts the tested pictures that somebody chose the verdict's threshold on.
     """
 
     images: tuple[ImageScore, ...]
@@ -57,6 +58,7 @@ class Evaluation:
     pro_t1: float | None
     f1_t1: float | None
     f1_t3: float | None
+    chosen_on: int
 
 
 def reportable_samples(dataset: DatasetIndex, manifest: Manifest) -> tuple[list[IndexedSample], list[str]]:
@@ -108,6 +110,7 @@ def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: DatasetIndex) 
     has_masks = bool(defective.any())
     pixel = thresholds.t2_pixel or thresholds.t1_pixel
     names = (sample.name for sample in samples)
+    chosen = frozenset(thresholds.choice.pictures if thresholds.choice else ())
     rows = zip(names, scored.defective, scored.scores, verdicts.tolist(), strict=True)
     return Evaluation(
         images=tuple(ImageScore(*row) for row in rows),
@@ -125,6 +128,7 @@ def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: DatasetIndex) 
         pro_t1=curve.pro_at(thresholds.t1_pixel.value) if has_masks else None,
         f1_t1=image_f1(scores, defective, thresholds.t1_pixel.value) if has_masks else None,
         f1_t3=_f1_t3(scores, defective, thresholds) if has_masks else None,
+        chosen_on=sum(sample.digest in chosen for sample in samples),
     )
 
 

@@ -19,11 +19,11 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 from click.testing import CliRunner
 
 from edgeleather.benchmarks.experiment.findings import findings
-from edgeleather.benchmarks.experiment.page import to_page
 from edgeleather.benchmarks.experiment.paper import TABLE_OF, paper_tables, paper_value
 from edgeleather.benchmarks.experiment.plan import ExperimentSettings, prepare_folder, trials
 from edgeleather.benchmarks.experiment.protocol import split_scored
 from edgeleather.benchmarks.experiment.tables import BETTER, COLUMNS, INTERVALS
+from edgeleather.benchmarks.page import to_page
 from edgeleather.bundle.bundle import read_bundle
 from edgeleather.cli.main import main
 from edgeleather.dataset.reading import read_dataset
