@@ -17,7 +17,7 @@ img{max-width:100%;border:1px solid #d5d9de;border-radius:4px}code{background:#f
 @media(max-width:700px){td{white-space:normal}th,td{padding:.2rem .35rem}}
 p,li,figcaption{overflow-wrap:anywhere}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr));gap:1rem}
-figure{margin:0}figure img{width:100%}figcaption{font-size:13px}
+figure{margin:0}.gallery img{width:100%}figcaption{font-size:13px}
 """
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 _PICTURE = re.compile(r"!\[(.*)\]\((.*)\)")
@@ -26,7 +26,7 @@ _PICTURE = re.compile(r"!\[(.*)\]\((.*)\)")
 def to_page(markdown: str, pictures: dict[str, bytes]) -> str:
     """HTML of our own report's Markdown: headings, paragraphs, lists, tables, code, and its pictures by name.
 
-    Several pictures in a block are a gallery with captions; one whose name ends in `.html` is HTML that stands there as it is.
+    Several pictures in a block are a gallery; one whose name ends in `.html` is HTML that stands there as it is.
     """
     blocks = []
     for block in re.split(r"\n\s*\n", markdown.strip()):
@@ -53,18 +53,12 @@ def _pictures(named: list[tuple[str, str]], contents: dict[str, bytes]) -> str:
     """One picture or drawing, or a gallery of several pictures; each is a caption and a name."""
     if len(named) == 1 and named[0][1].endswith(".html"):
         return contents[named[0][1]].decode()
-    images = []
+    figures = []
     for caption, name in named:
-        data = base64.b64encode(contents[name]).decode()
-        images.append(f'<img alt="{html.escape(caption)}" src="data:{_TYPES[Path(name).suffix]};base64,{data}">')
-    if len(named) == 1:
-        return images[0]
-    captions = [html.escape(caption) for caption, _ in named]
-    figures = (
-        f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
-        for image, caption in zip(images, captions, strict=True)
-    )
-    return f'<div class="gallery">{"".join(figures)}</div>'
+        data, words = base64.b64encode(contents[name]).decode(), html.escape(caption)
+        image = f'<img alt="{words}" src="data:{_TYPES[Path(name).suffix]};base64,{data}">'
+        figures.append(f"<figure>{image}<figcaption>{words}</figcaption></figure>")
+    return figures[0] if len(figures) == 1 else f'<div class="gallery">{"".join(figures)}</div>'
 
 
 def _table(lines: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import cv2
 from edgeleather.benchmarks.labelled_scores import LabelledScore
 from edgeleather.benchmarks.page import to_page
 from edgeleather.benchmarks.threshold_report import IN_USE, position_percent
+from edgeleather.errors import printable
 from edgeleather.inspection.inspector import Inspector
 from edgeleather.inspection.overlay import draw_overlay
 from edgeleather.sources.frame import Frame
@@ -19,38 +21,45 @@ MOST_IN_A_GALLERY = 24
 _MOST_WIDTH_PX = 720
 _JPEG_QUALITY = 80
 _DRAWING = "distribution.html"
+_GALLERIES = {"missed": "Missed defects", "false_alarms": "False alarms"}
+_NO_BREAK = "\u00a0"
 _RED, _GREY, _BAR = "#d62728", "#9aa3ad", "#3b6ea5"
 
 
 def text(report: dict[str, Any]) -> str:
-    """The report as Markdown for a terminal: the page without its pictures."""
-    lines = (line for line in _markdown(report) if not line.startswith("!["))
-    return "\n".join(line for line in lines) + "\n"
+    """The report as Markdown for a terminal: the page with lists in place of its pictures."""
+    lines = (line for line in _markdown(report, has_pictures=False) if not line.startswith("!["))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines) + "\n").replace(_NO_BREAK, " ")
 
 
 def page(report: dict[str, Any], pictures: dict[str, bytes]) -> str:
-    """The report as HTML that needs no other file; `pictures` are the JPEGs of the galleries by the names of their samples."""
-    return to_page("\n".join(_markdown(report)), {**pictures, _DRAWING: _distribution(report).encode()})
+    """The report as HTML that needs no other file; `pictures` are the JPEGs of `gallery_pictures`."""
+    written = "\n".join(_markdown(report, has_pictures=True))
+    return to_page(written, {**pictures, _DRAWING: _distribution(report).encode()})
 
 
 def gallery_pictures(report: dict[str, Any], scored: Sequence[LabelledScore], inspector: Inspector) -> dict[str, bytes]:
     """JPEGs of missed defects and false alarms, each the picture beside its map, by the name that the page gives them."""
     samples = {one.sample.name: one.sample for one in scored}
     found = {}
-    for told in (*report["missed"][:MOST_IN_A_GALLERY], *report["false_alarms"][:MOST_IN_A_GALLERY]):
+    shown = ((key, index, one) for key in _GALLERIES for index, one in enumerate(report[key][:MOST_IN_A_GALLERY]))
+    for key, index, told in shown:
         inspection = inspector.inspect(Frame(0, 0.0, told["name"], samples[told["name"]].read()))
         drawn = draw_overlay(inspection)
         shrink = min(1.0, _MOST_WIDTH_PX / drawn.shape[1])
         drawn = cv2.resize(drawn, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        found[_picture_name(told)] = bytes(cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1])
+        found[_picture_name(key, index)] = bytes(
+            cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+        )
     return found
 
 
-def _picture_name(told: dict[str, Any]) -> str:
-    return f"{told['name']}.jpg"
+def _picture_name(key: str, index: int) -> str:
+    """A name that no file name of a dataset can spoil the Markdown with."""
+    return f"{key}-{index}.jpg"
 
 
-def _markdown(report: dict[str, Any]) -> list[str]:
+def _markdown(report: dict[str, Any], has_pictures: bool) -> list[str]:
     good, labelled = report["good"], report["labelled"]
     lines = [
         f"# The threshold of {report['bundle']}",
@@ -72,8 +81,8 @@ def _markdown(report: dict[str, Any]) -> list[str]:
     lines += [_explanation(report), ""]
     if report["classes"]:
         lines += ["## Classes at the threshold in use", "", *_classes(report), ""]
-    if labelled:
-        lines += _gallery("Missed defects", report["missed"]) + _gallery("False alarms", report["false_alarms"])
+    for key in _GALLERIES if labelled else ():
+        lines += _gallery(key, report[key], MOST_IN_A_GALLERY if has_pictures else 0)
     return lines
 
 
@@ -92,8 +101,12 @@ def _table(report: dict[str, Any]) -> list[str]:
 def _share(found: dict[str, Any] | None) -> str:
     if found is None:
         return "-"
-    interval = f"{found['low_percent']:.1f} to {found['high_percent']:.1f}"
-    return f"{found['pictures']} of {found['of']}, {found['percent']:.1f} % ({interval})"
+    parts = (
+        f"{found['pictures']} of {found['of']},",
+        f"{found['percent']:.1f} %",
+        f"({found['low_percent']:.1f} to {found['high_percent']:.1f})",
+    )
+    return " ".join(part.replace(" ", _NO_BREAK) for part in parts)
 
 
 def _explanation(report: dict[str, Any]) -> str:
@@ -109,24 +122,23 @@ def _classes(report: dict[str, Any]) -> list[str]:
     lines = ["| class | called defect | called good | unfamiliar | false alarms | hits |", "|---|" + "---:|" * 5]
     for row in report["classes"]:
         counts = " | ".join(str(row[verdict]) for verdict in ("defect", "good", "unfamiliar"))
-        lines.append(f"| {row['class']} | {counts} | {_share(row['false_alarms'])} | {_share(row['hits'])} |")
+        lines.append(
+            f"| {printable(row['class']).replace('|', '¦')} | {counts} | {_share(row['false_alarms'])} | {_share(row['hits'])} |"
+        )
     return lines
 
 
-def _gallery(title: str, told: Sequence[dict[str, Any]]) -> list[str]:
-    """A list of the pictures, and those themselves; the text leaves the pictures out."""
-    lines = [f"## {title}: {len(told)}", ""]
+def _gallery(key: str, told: Sequence[dict[str, Any]], most: int) -> list[str]:
+    """Pictures with captions, at most so many, and a list of the others."""
+    lines = [f"## {_GALLERIES[key]}: {len(told)}", ""]
     if not told:
         return [*lines, "None.", ""]
-    lines += [f"- {_caption(one)}" for one in told]
-    lines += ["", *(f"![{_caption(one)}]({_picture_name(one)})" for one in told[:MOST_IN_A_GALLERY]), ""]
-    if len(told) > MOST_IN_A_GALLERY:
-        lines += [f"{MOST_IN_A_GALLERY} of {len(told)} are shown.", ""]
-    return lines
+    lines += [f"![{_caption(one)}]({_picture_name(key, index)})" for index, one in enumerate(told[:most])]
+    return [*lines, "", *(f"- {_caption(one)}" for one in told[most:]), ""]
 
 
 def _caption(one: dict[str, Any]) -> str:
-    caption = f"{one['name']}: {one['verdict']}, score {one['score']:.4g}, threshold {one['threshold']:.4g}"
+    caption = f"{printable(one['name'])}: {one['verdict']}, score {one['score']:.4g}, threshold {one['threshold']:.4g}"
     return f"{caption}; {one['reason']}" if one["reason"] else caption
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -96,15 +97,16 @@ def _candidates(thresholds: Thresholds, scored: Sequence[LabelledScore]) -> list
     """The thresholds of the table, first the one in use."""
 
     def at(rate: float | None) -> Callable[[int], float]:
-        return lambda tiles: thresholds.verdict_for(tiles, rate).value
+        return cache(lambda tiles: thresholds.verdict_for(tiles, rate).value)
 
     def fixed(value: float) -> Callable[[int], float]:
         return lambda tiles: value
 
     found = [_Candidate(IN_USE, at(None))]
     supported = 1 / (len(thresholds.good_scores) + 1)
+    is_larger = any(one.tiles > thresholds.tiles_per_frame for one in scored)  # then its rate per tile is extrapolated
     for rate in _RATES:
-        if rate >= supported or can_extrapolate(thresholds.good_scores):
+        if can_extrapolate(thresholds.good_scores) or (rate >= supported and not is_larger):
             extrapolated = thresholds.verdict_for(thresholds.tiles_per_frame, rate).rule == "extrapolated"
             found.append(_Candidate(f"{100 * rate:g} % false alarms" + ", extrapolated" * extrapolated, at(rate)))
     for rate in _HIT_RATES if any(not one.sample.is_good for one in scored) else ():

@@ -131,6 +131,21 @@ def test_the_page_needs_no_other_file_and_shows_what_was_missed(shown):
         assert row["name"] in page and sum(row["counts"]) == row["pictures"]
 
 
+def test_names_of_files_and_classes_spoil_no_page(bundle_copy, dataset_folder, tmp_path):
+    classes = tmp_path / "data" / "test"
+    shutil.copytree(dataset_folder / "test" / "good", classes / "good")
+    shutil.copytree(dataset_folder / "test" / "hole", classes / "a|b`<c")
+    shutil.copytree(dataset_folder / "ground_truth" / "hole", tmp_path / "data" / "ground_truth" / "a|b`<c")
+    odd = classes / "a|b`<c" / "x](y)|`<z.png"
+    (classes / "a|b`<c" / "000.png").rename(odd)
+    masks = tmp_path / "data" / "ground_truth" / "a|b`<c"
+    (masks / "000_mask.png").rename(masks / "x](y)|`<z_mask.png")
+    report = choose_threshold(bundle_copy, tmp_path / "data", ThresholdWish(value=1e3), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "x](y)|`&lt;z.png: " in page and page.count("data:image/jpeg") == len(report["missed"]) == 3
+    assert "<td>a¦b`&lt;c</td>" in page and "<c" not in page.replace("<code", "")
+
+
 @pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("width_px", [1400, 500])  # Chromium's window is no narrower
