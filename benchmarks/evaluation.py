@@ -40,7 +40,8 @@ class Evaluation:
 
     `f1`, `false_alarm_percent` and `hit_percent` are of the default verdict; `iou` and `pro` of the pixel threshold
     `pixel_threshold` names (T2, or T1 without masks to fit it); the rest carry their threshold in their name. Figures of pixels
-    rest on the good pictures and on the `tested_masks` defective ones that have a mask; None without any.
+    rest on the good pictures and on the `tested_masks` defective ones that have a mask; None without any. `chosen_on`
+    counts the tested pictures that somebody chose the verdict's threshold on.
     """
 
     images: tuple[ImageScore, ...]
@@ -59,6 +60,7 @@ class Evaluation:
     pro_t1: float | None
     f1_t1: float | None
     f1_t3: float | None
+    chosen_on: int
 
 
 def reportable_samples(dataset: DatasetIndex, manifest: Manifest) -> tuple[list[IndexedSample], list[str]]:
@@ -110,6 +112,7 @@ def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: DatasetIndex) 
     has_defects = bool(defective.any())
     pixel = thresholds.t2_pixel or thresholds.t1_pixel
     names = (sample.name for sample in samples)
+    chosen = frozenset(thresholds.choice.pictures if thresholds.choice else ())
     rows = zip(names, scored.defective, scored.scores, verdicts.tolist(), strict=True)
     return Evaluation(
         images=tuple(ImageScore(*row) for row in rows),
@@ -128,6 +131,7 @@ def evaluate(engine: Engine, bundle: Bundle, graph: str, dataset: DatasetIndex) 
         pro_t1=curve.pro_at(thresholds.t1_pixel.value),
         f1_t1=image_f1(scores, defective, thresholds.t1_pixel.value) if has_defects else None,
         f1_t3=_f1_t3(scores, defective, thresholds) if has_defects else None,
+        chosen_on=sum(sample.digest in chosen for sample in samples),
     )
 
 

@@ -190,6 +190,12 @@ def markdown(report: dict[str, Any]) -> str:
     if len({(row["tested_images"], row["left_out_images"]) for row in report["rows"]}) > 1:
         counts = {row["bundle"]: row["tested_images"] for row in report["rows"]}
         lines.append(f"- tested pictures differ, since each bundle has seen others: {counts}")
+    lines += [
+        f"- the verdict's threshold of {row['bundle']} {row['backend']} {row['precision']} was chosen on {row['chosen_on']} of "
+        "these pictures: its F1, hits and false alarms here are no measurement"
+        for row in report["rows"]
+        if row["chosen_on"]
+    ]
     lines += [f"- {note}" for note in report["notes"]]
     return "\n".join(lines) + "\n"
 

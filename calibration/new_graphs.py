@@ -61,7 +61,7 @@ def measure_belongings(
                 good_groups=fp32.good_groups,
             ),
             fp32.verdict.wished_rate,
-        )
+        ).chosen_like(fp32)
         metrics = hand_over_metrics(engine, new.name, before.input_mode, pictures.dataset.test, before.images.all)
     return GraphBelongings(answers, thresholds, metrics)
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "inspect": "edgeleather.cli.inspect:inspect",
     "station": "edgeleather.cli.station:station",
     "teach": "edgeleather.cli.teach:teach",
+    "threshold": "edgeleather.cli.threshold:threshold",
     "train": "edgeleather.cli.train:train",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeleather.benchmarks.report import benchmark_bundles as benchmark
+    from edgeleather.benchmarks.threshold_choice import ThresholdWish, choose_threshold
     from edgeleather.calibration.calibrating import CalibrationSettings
     from edgeleather.calibration.calibrating import calibrate_bundle as calibrate
     from edgeleather.engines.engine import BuildSettings
@@ -34,10 +35,12 @@ __all__ = [
     "InspectorSettings",
     "Region",
     "Station",
+    "ThresholdWish",
     "TrainingChoices",
     "benchmark",
     "build",
     "calibrate",
+    "choose_threshold",
     "load",
     "teach",
 ]
@@ -54,10 +57,12 @@ _FRONT_DOOR = {
     "InspectorSettings": "edgeleather.inspection.inspector:InspectorSettings",
     "Region": "edgeleather.inspection.decisions:Region",
     "Station": "edgeleather.station.station:Station",
+    "ThresholdWish": "edgeleather.benchmarks.threshold_choice:ThresholdWish",
     "TrainingChoices": "edgeleather.training.choices:TrainingChoices",
     "benchmark": "edgeleather.benchmarks.report:benchmark_bundles",
     "build": "edgeleather.export.building:build",
     "calibrate": "edgeleather.calibration.calibrating:calibrate_bundle",
+    "choose_threshold": "edgeleather.benchmarks.threshold_choice:choose_threshold",
     "load": "edgeleather.inspection.opening:open_inspector",
     "teach": "edgeleather.export.teaching:teach",
 }

@@ -14,11 +14,11 @@ from edgeleather import __version__
 from edgeleather.benchmarks.experiment import tables
 from edgeleather.benchmarks.experiment.figures import class_samples, maps_of_methods
 from edgeleather.benchmarks.experiment.findings import findings
-from edgeleather.benchmarks.experiment.page import to_page
 from edgeleather.benchmarks.experiment.paper import paper_tables
 from edgeleather.benchmarks.experiment.plan import LEATHERS, ExperimentSettings, Trial, prepare_folder, trials
 from edgeleather.benchmarks.experiment.running import run_trials
 from edgeleather.benchmarks.experiment.trial import trial_folder
+from edgeleather.benchmarks.page import to_page
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.files import write_atomically
 from edgeleather.machine import cpu_name, usable_cores

@@ -105,7 +105,7 @@ class Manifest:
     to tell, or where version 0.1 wrote the bundle.
     """
 
-    schema: Literal[4]
+    schema: Literal[5]
     digest: str
     created_at: str
     edgeleather: str

@@ -8,6 +8,7 @@ cannot support, the tail of a generalised Pareto distribution (Hosking and Walli
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,22 +22,32 @@ DEFAULT_FALSE_ALARM_RATE = 0.01
 T1_QUANTILE = 0.99
 _TAIL_SHARE = 0.25  # of the scores that the Pareto tail is fitted to
 _MIN_TAIL_SCORES = 20
+# A tail in which all scores are the same says nothing about rarer ones; this share of the score keeps them apart.
+_LEAST_SCALE = 1e-6
 
 
 @dataclass(frozen=True)
 class VerdictThreshold:
-    """The score above which a frame is a defect, and the false-alarm rate a frame that it stands for."""
+    """The score above which a frame is a defect, and the false-alarm rate per frame that it stands for.
+
+    One that was `chosen` stands for the rate that its good scores give, and nobody wished for that rate.
+    """
 
     value: float
     false_alarm_rate: float
     wished_rate: float
-    rule: Literal["conformal", "extrapolated"]
+    rule: Literal["conformal", "extrapolated", "chosen"]
 
     def describe(self) -> str:
         """One line for a person."""
         rate = f"{100 * self.false_alarm_rate:.3g} % false alarms"
+        if self.rule == "chosen":
+            return f"score above {self.value:.4g}, which was chosen: about {rate} by the good scores"
         if self.rule == "extrapolated":
-            return f"score above {self.value:.4g}: {rate}, extrapolated from the tail of the good scores"
+            return (
+                f"score above {self.value:.4g}: {rate}, extrapolated from the tail of the good scores, since so few pictures "
+                "do not support that rate"
+            )
         if self.false_alarm_rate > self.wished_rate * (1 + 1e-9):
             wished = f"{100 * self.wished_rate:.3g} %"
             return f"score above {self.value:.4g}: {rate}; too few good pictures to support {wished}"
@@ -53,13 +64,39 @@ class FittedThreshold:
 
 
 @dataclass(frozen=True)
+class ThresholdChoice:
+    """Where a verdict threshold that somebody chose came from.
+
+    `wished` is a score of the graph named, a false-alarm rate or a hit rate. `pictures` are the digests of the labelled pictures
+    of `data` that it was chosen on, or chosen while they were shown: figures on them are no measurement.
+    """
+
+    kind: Literal["value", "false_alarm_rate", "hit_rate"]
+    wished: float
+    graph: str
+    chosen_at: str
+    data: str | None
+    pictures: tuple[str, ...]
+
+    def describe(self) -> str:
+        """One line for a person."""
+        words = {"value": "as a score", "false_alarm_rate": "by its false-alarm rate", "hit_rate": "by its hit rate"}
+        if not self.pictures:
+            return f"chosen {words[self.kind]}"
+        return (
+            f"chosen {words[self.kind]} on {len(self.pictures)} labelled pictures of {self.data}: figures on these are no "
+            "measurement"
+        )
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """All thresholds of one graph file in one input mode.
 
     `held_out_scores` and `left_out_scores` (by picture digest, under refits without that picture's photograph) are the
     good scores behind the verdict, each of a frame of `tiles_per_frame` images; they are kept so that another rate,
     another number of tiles or another precision needs no pictures. `good_groups` counts their photographs. `article` is the
-    one that they are of, empty where a bundle knows no articles.
+    one that they are of, empty where a bundle knows no articles. `choice` is None for the verdict that the bundle was made with.
     """
 
     graph: str
@@ -73,6 +110,7 @@ class Thresholds:
     t1_pixel: FittedThreshold
     t2_pixel: FittedThreshold | None
     t3_image: FittedThreshold | None
+    choice: ThresholdChoice | None
 
     @property
     def good_scores(self) -> tuple[float, ...]:
@@ -82,37 +120,66 @@ class Thresholds:
     def describe(self) -> str:
         """The verdict in a sentence, with what it rests on."""
         pictures = f"{self.verdict.describe()}; from {len(self.good_scores)} good pictures"
-        if self.good_groups == len(self.good_scores):
-            return pictures
-        return f"{pictures} of {self.good_groups} photographs, which resemble each other: the rate is nominal"
+        if self.good_groups != len(self.good_scores):
+            pictures += f" of {self.good_groups} photographs, which resemble each other: the rate is nominal"
+        return f"{pictures}; {self.choice.describe()}" if self.choice else pictures
 
     def refitted(self, held_out_scores: Sequence[float], left_out_scores: dict[str, float]) -> Thresholds:
         """The same thresholds with the verdict that other good scores give; T1 to T3 stay, for whoever needs none of them."""
-        verdict = verdict_threshold((*held_out_scores, *left_out_scores.values()), self.verdict.wished_rate)
-        scores = tuple(sorted(held_out_scores))
-        return replace(self, held_out_scores=scores, left_out_scores=left_out_scores, verdict=verdict)
+        scores = (*held_out_scores, *left_out_scores.values())
+        verdict = verdict_threshold(scores, self.verdict.wished_rate, extrapolate=self.verdict.rule == "extrapolated")
+        held_out = tuple(sorted(held_out_scores))
+        made = replace(self, held_out_scores=held_out, left_out_scores=left_out_scores, verdict=verdict, choice=None)
+        return made.chosen_like(self)
+
+    def chosen(self, choice: ThresholdChoice, value: float | None = None) -> Thresholds:
+        """The same thresholds with a chosen verdict: `value`, or what the choice's false-alarm rate gives.
+
+        Raises:
+            EdgeLeatherError: fewer than 20 scores where the tail must be fitted.
+        """
+        if value is None:
+            verdict = verdict_threshold(self.good_scores, choice.wished, extrapolate=True)
+        else:
+            rate = (1 + sum(score > value for score in self.good_scores)) / (len(self.good_scores) + 1)
+            verdict = VerdictThreshold(value, rate, rate, "chosen")
+        return replace(self, verdict=verdict, choice=choice)
+
+    def chosen_like(self, other: Thresholds) -> Thresholds:
+        """The same thresholds with the choice that was made for another graph of the bundle, if any was.
+
+        A chosen score is moved by the mean difference between the two graphs' scores of the same good pictures.
+        """
+        if other.choice is None:
+            return self
+        if other.choice.kind == "false_alarm_rate":
+            return self.chosen(other.choice)
+        shift = float(np.mean(self.good_scores) - np.mean(other.good_scores))
+        return self.chosen(other.choice, other.verdict.value + shift)
 
     def verdict_for(self, tiles: int, rate: float | None = None) -> VerdictThreshold:
-        """The verdict for frames of this many tiles, at the recorded or another false-alarm rate a frame.
+        """The verdict for frames of this many tiles, at the recorded or another false-alarm rate per frame.
+
+        A score that was chosen holds for frames of any number of tiles.
 
         Raises:
             EdgeLeatherError: the rate is not between 0 and 1, or too few scores to extrapolate from.
         """
-        if tiles == self.tiles_per_frame and rate is None:
+        if rate is None and (tiles == self.tiles_per_frame or self.verdict.rule == "chosen"):
             return self.verdict
         wished = self.verdict.wished_rate if rate is None else rate
-        return verdict_threshold(
-            self.good_scores, wished, units=tiles / self.tiles_per_frame, extrapolate=rate is not None
-        )
+        extrapolate = rate is not None or self.verdict.rule == "extrapolated"
+        return verdict_threshold(self.good_scores, wished, units=tiles / self.tiles_per_frame, extrapolate=extrapolate)
 
 
 def verdict_threshold(
     good_scores: Sequence[float], rate: float, units: float = 1.0, extrapolate: bool = False
 ) -> VerdictThreshold:
-    """The score threshold for a false-alarm rate a frame, where a frame holds `units` times what a score was taken of.
+    """The score threshold for a false-alarm rate per frame, where a frame holds `units` times what a score was taken of.
 
     One unit at a rate that n scores cannot support gives 1 / (n + 1), unless `extrapolate`; several units always
-    extrapolate, since their rate a unit, 1 - (1 - rate) ** (1 / units), is far rarer.
+    extrapolate, since their rate per unit, 1 - (1 - rate) ** (1 / units), is far rarer. What is extrapolated lies above all
+    good scores, and the higher the rarer the rate per unit is.
 
     Raises:
         EdgeLeatherError: no scores, a rate outside (0, 1), or fewer than 20 scores where the tail must be fitted.
@@ -122,36 +189,45 @@ def verdict_threshold(
     scores = np.sort(np.asarray(good_scores, np.float64))
     if not len(scores):
         raise EdgeLeatherError("expected held-out good pictures to set the verdict's threshold with, got none.")
-    unit_rate = -math.expm1(math.log1p(-rate) / units)
+    unit_rate = max(-math.expm1(math.log1p(-rate) / units), sys.float_info.min)
     supported = 1.0 / (len(scores) + 1)
     # 1e-9 forgives the rounding of rates such as 1 / (n + 1) themselves.
     if unit_rate >= supported * (1 - 1e-9):
         rank = min(len(scores), math.ceil((len(scores) + 1) * (1 - unit_rate) - 1e-9))
         return VerdictThreshold(float(scores[max(rank, 1) - 1]), rate, rate, "conformal")
     if units > 1.0 or extrapolate:
-        return VerdictThreshold(max(_pareto_tail(scores, unit_rate), float(scores[-1])), rate, rate, "extrapolated")
+        return VerdictThreshold(_pareto_tail(scores, unit_rate), rate, rate, "extrapolated")
     return VerdictThreshold(float(scores[-1]), -math.expm1(math.log1p(-supported) * units), rate, "conformal")
 
 
+def can_extrapolate(good_scores: Sequence[float]) -> bool:
+    """Whether there are enough good scores to fit a tail to."""
+    return len(good_scores) >= _MIN_TAIL_SCORES
+
+
 def _pareto_tail(scores: Float64Array, rate: float) -> float:
-    """The score that a share `rate` of good frames exceeds, by a generalised Pareto tail (probability-weighted moments)."""
-    tail = math.ceil(_TAIL_SHARE * len(scores))
-    if len(scores) < _MIN_TAIL_SCORES:
+    """The score that a share `rate` of good frames exceeds, by a generalised Pareto tail (probability-weighted moments).
+
+    The tail begins at the largest score, which stands for 1 / (n + 1), and rises strictly as the rate falls.
+    """
+    if not can_extrapolate(scores.tolist()):
         raise EdgeLeatherError(
             f"expected at least {_MIN_TAIL_SCORES} held-out good scores to extrapolate to a rate of {rate:.2g}, "
             f"got {len(scores)}. Train with more good pictures, or accept a rate of {1 / (len(scores) + 1):.2g}."
         )
-    origin = float(scores[-tail - 1])
-    excess = scores[-tail:] - origin
+    tail = math.ceil(_TAIL_SHARE * len(scores))
+    excess = scores[-tail:] - scores[-tail - 1]
     mean = float(excess.mean())
-    if mean <= 0.0:
-        return origin
     position = (np.arange(1, tail + 1) - 0.35) / tail
     weighted = float(((1 - position) * excess).mean())
-    # A heavier tail than 0.5 would have no variance, a lighter one than -0.5 ends just behind the last score seen.
-    shape = float(np.clip(2.0 - mean / (mean - 2.0 * weighted), -0.5, 0.5)) if mean > 2.0 * weighted else 0.5
-    scale = mean * (1.0 - shape)
-    ratio = rate / (tail / len(scores))
-    if abs(shape) < 1e-6:
-        return origin - scale * math.log(ratio)
-    return origin + scale / shape * (math.pow(ratio, -shape) - 1.0)
+    # A score is the highest of many pixels, whose limit has no upper end (Gumbel's, or a heavier one): a tail with an end,
+    # fitted to so few scores, would give rates of any rarity the same threshold. One heavier than 0.5 has no variance.
+    shape = float(np.clip(2.0 - mean / (mean - 2.0 * weighted), 0.0, 0.5)) if mean > 2.0 * weighted else 0.5
+    largest = float(scores[-1])
+    scale = max(mean * (1.0 - shape), _LEAST_SCALE * (abs(largest) or 1.0))
+
+    def quantile(one: float) -> float:
+        ratio = one * len(scores) / tail
+        return -scale * math.log(ratio) if shape < 1e-6 else scale / shape * (math.pow(ratio, -shape) - 1.0)
+
+    return largest + quantile(rate) - quantile(1.0 / (len(scores) + 1))

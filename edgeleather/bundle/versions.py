@@ -12,6 +12,11 @@ def _from_schema_3(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"schema": 4, "thresholds": thresholds, "looks": {}}
 
 
+def _from_schema_4(data: dict[str, Any]) -> dict[str, Any]:
+    """Schema 5 says where a verdict threshold that somebody chose came from; before, nobody could choose one."""
+    return data | {"schema": 5, "thresholds": [{**one, "choice": None} for one in data["thresholds"]]}
+
+
 # By the number of the older schema: a pure function from its parsed JSON to that of the next one. Keys that the older schema
 # lacks get a value that says so (None), and what that means for the user is told where the key is used.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {3: _from_schema_3}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {3: _from_schema_3, 4: _from_schema_4}

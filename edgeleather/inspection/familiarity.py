@@ -29,8 +29,8 @@ class FamiliarityCheck:
     def __init__(self, familiarity: Familiarity, thresholds: Thresholds) -> None:
         self._familiarity = familiarity
         self._whole, self._appearance = familiarity.whole.measure(), familiarity.appearance.measure()
-        # A score above the bundle's own threshold was allowed by the user: a rarer rate, a least area. It is no reason.
-        self._most_score = thresholds.verdict.value
+        # A score above all good ones may be allowed by the user: a rarer rate, a chosen threshold, a least area. It is no reason.
+        self._most_score = max(thresholds.good_scores)
 
     def of(self, appearance: list[float], anomaly_map: Float32Array, score: float, is_above: bool) -> Likeness:
         """The likeness of a frame's appearance (`appearance_of`) with its map float32 [h, w] and its score.

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeleather.bundle.manifest import HandOverMetrics
-from edgeleather.bundle.thresholds import T1_QUANTILE, FittedThreshold, Thresholds, verdict_threshold
+from edgeleather.bundle.thresholds import (
+    DEFAULT_FALSE_ALARM_RATE,
+    T1_QUANTILE,
+    FittedThreshold,
+    Thresholds,
+    can_extrapolate,
+    verdict_threshold,
+)
 from edgeleather.dataset.index import IndexedSample
 from edgeleather.dataset.reading import Sample
 from edgeleather.engines.engine import Engine
@@ -124,6 +131,8 @@ def find_thresholds(
 
     T3 is None where none was set aside, T2 also where none of their defects has a mask.
 
+    A rate rarer than the default was asked for, so it is extrapolated where the pictures are enough for that.
+
     Raises:
         EdgeLeatherError: a picture cannot be used, or frames differ in their number of tiles.
     """
@@ -134,6 +143,8 @@ def find_thresholds(
         )
     t2, t3 = _fitted_on_test_pictures(engine, mode, pictures.t2_t3)
     t1 = good.pixels.normal_quantile(T1_QUANTILE)
+    scores = (*good.scores, *pictures.left_out_scores.values())
+    extrapolate = false_alarm_rate < DEFAULT_FALSE_ALARM_RATE and can_extrapolate(scores)
     return Thresholds(
         article="",
         graph=graph,
@@ -142,10 +153,11 @@ def find_thresholds(
         held_out_scores=tuple(sorted(good.scores)),
         left_out_scores=dict(pictures.left_out_scores),
         good_groups=pictures.good_groups,
-        verdict=verdict_threshold((*good.scores, *pictures.left_out_scores.values()), false_alarm_rate),
+        verdict=verdict_threshold(scores, false_alarm_rate, extrapolate=extrapolate),
         t1_pixel=FittedThreshold(t1, len(pictures.held_out), len(set(good.groups))),
         t2_pixel=t2,
         t3_image=t3,
+        choice=None,
     )
 
 

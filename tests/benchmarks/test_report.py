@@ -13,6 +13,8 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 from edgeleather.benchmarks.evaluation import evaluate, reportable_samples
 from edgeleather.benchmarks.report import benchmark_bundles, markdown
 from edgeleather.benchmarks.results_table import results_table
+from edgeleather.benchmarks.threshold_choice import ThresholdWish, choose_threshold
+from edgeleather.bundle.bundle import read_bundle
 from edgeleather.dataset.index import index_dataset
 from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
@@ -147,3 +149,17 @@ def test_a_damaged_picture_ends_the_benchmark_with_its_name(bundle, dataset_fold
 def test_what_cannot_be_measured_is_refused(bundles, rounds, message, tmp_path):
     with pytest.raises(EdgeLeatherError, match=message):
         benchmark_bundles(bundles, tmp_path, tmp_path / "report", rounds=rounds)
+
+
+def test_figures_on_pictures_that_a_threshold_was_chosen_on_are_said_to_be_no_measurement(
+    report, bundle_copy, dataset_folder
+):
+    choose_threshold(bundle_copy, dataset_folder, ThresholdWish(hit_rate=0.5), precision="fp32")
+    bundle = read_bundle(bundle_copy)
+    with closing(load_engine("onnxruntime", bundle_copy / "fp32.onnx", "fp32")) as engine:
+        found = evaluate(engine, bundle, "fp32.onnx", index_dataset(dataset_folder, needs="test"))
+    assert found.chosen_on == len(found.images) > 0
+    data = json.loads((report / "report.json").read_text())
+    assert [row["chosen_on"] for row in data["rows"]] == [0, 0, 0] and "measurement" not in markdown(data)
+    data["rows"][1]["chosen_on"] = found.chosen_on
+    assert f"onnxruntime fp32 was chosen on {found.chosen_on} of these pictures" in markdown(data)

@@ -28,6 +28,13 @@ def test_a_bundle_of_schema_3_is_read_whole():
     assert len(manifest.images.all) == 24 and manifest.thresholds[0].verdict.wished_rate == 0.05
 
 
+def test_a_bundle_of_schema_4_is_read_whole():
+    folder = OLDEST.with_name("bundle-schema-4")
+    manifest = read_bundle(folder, everything).manifest
+    assert json.loads((folder / "manifest.json").read_text())["schema"] == 4
+    assert manifest.schema == 5 and [one.choice for one in manifest.thresholds] == [None, None]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_it_inspects_and_gives_its_recorded_answers(precision):
     bundle = read_bundle(OLDEST)

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("onnx", reason="needs the 'train' extra (onnx)")
 pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 
+from edgeleather.benchmarks.threshold_choice import ThresholdWish, choose_threshold
 from edgeleather.bundle.bundle import everything, read_bundle
 from edgeleather.bundle.manifest import INT8_7BIT_GRAPH, INT8_GRAPH
 from edgeleather.calibration import range_choice
@@ -88,6 +89,14 @@ def test_thresholds_are_refitted_on_the_int8_graph(bundle, dataset_folder):
     }
     assert 0 < abs(min(shifts)) < 0.03 * fp32.verdict.value  # one and the same for all training pictures
     assert max(shifts) - min(shifts) < 1e-9
+
+
+def test_a_graph_that_comes_later_takes_the_threshold_that_was_chosen(fp32_only, dataset_folder):
+    choose_threshold(fp32_only, dataset_folder, ThresholdWish(value=1.7))
+    made = calibrate_bundle(fp32_only, dataset_folder, CalibrationSettings(images=10, budget=Budget())).bundle
+    fp32, int8 = made.thresholds_of("fp32.onnx"), made.thresholds_of(INT8_GRAPH)
+    assert fp32.verdict.value == 1.7 and int8.choice == fp32.choice
+    assert int8.verdict.value - 1.7 == pytest.approx(np.mean(int8.good_scores) - np.mean(fp32.good_scores))
 
 
 def test_ranges_are_used_again_for_the_same_graph_and_pictures(bundle_copy, dataset_folder, monkeypatch):

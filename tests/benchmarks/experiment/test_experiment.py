@@ -19,11 +19,11 @@ pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
 from click.testing import CliRunner
 
 from edgeleather.benchmarks.experiment.findings import findings
-from edgeleather.benchmarks.experiment.page import to_page
 from edgeleather.benchmarks.experiment.paper import TABLE_OF, paper_tables, paper_value
 from edgeleather.benchmarks.experiment.plan import ExperimentSettings, prepare_folder, trials
 from edgeleather.benchmarks.experiment.protocol import split_scored
 from edgeleather.benchmarks.experiment.tables import BETTER, COLUMNS, INTERVALS
+from edgeleather.benchmarks.page import to_page
 from edgeleather.bundle.bundle import read_bundle
 from edgeleather.cli.main import main
 from edgeleather.dataset.reading import read_dataset
@@ -32,6 +32,7 @@ from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.inspection.inference import infer_frame
 from edgeleather.methods.table import METHODS
+from tests.browser import opened
 
 pytestmark = pytest.mark.slow
 
@@ -231,25 +232,8 @@ def test_pictures_at_one_scale_are_as_sharp_as_the_smallest(tmp_path):
 @pytest.mark.browser
 def test_a_browser_shows_the_page_and_its_pictures_without_errors(finished, tmp_path):
     out, _, _ = finished
-    probe = "<script>onload=()=>{document.title=[...document.images].map(i=>i.naturalWidth).join()}</script>"
-    (tmp_path / "page.html").write_text((out / "index.html").read_text() + probe)
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    options += [
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ]
-    command = [
-        shutil.which("chromium"),
-        *options,
-        "--enable-logging=stderr",
-        "--dump-dom",
-        f"file://{tmp_path}/page.html",
-    ]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "CONSOLE" not in shown.stderr
-    widths = re.search(r"<title>([\d,]+)</title>", shown.stdout)
-    assert widths and len(widths[1].split(",")) == 4 and all(int(width) > 100 for width in widths[1].split(","))
+    widths, _ = opened((out / "index.html").read_text(), tmp_path)
+    assert len(widths) == 4 and all(width > 100 for width in widths)
 
 
 def test_the_same_folder_takes_no_other_settings_and_no_strangers(finished, leathers, tmp_path):
