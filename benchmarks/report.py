@@ -14,7 +14,7 @@ import numpy as np
 from edgeleather import __version__
 from edgeleather.benchmarks.rounds import ORIGINAL, Candidate, Measurement, measure
 from edgeleather.bundle.bundle import Bundle, read_bundle
-from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER
+from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER, describe_suspects
 from edgeleather.dataset.index import DatasetIndex, index_dataset
 from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.built import signature_file
@@ -72,10 +72,15 @@ def benchmark_bundles(
         "repeats": repeats,
         "integer_peak_gmacs_per_second": None if peak is None else peak / 1e9,
         "rows": rows,
-        "notes": _missing(opened, peak),
+        "notes": [*_suspects(opened), *_missing(opened, peak)],
     }
     _write(out, report, measured)
     return report
+
+
+def _suspects(bundles: Sequence[Bundle]) -> list[str]:
+    told = ((bundle.folder.name, describe_suspects(bundle.manifest.suspects)) for bundle in bundles)
+    return [f"{name}: {text}." for name, text in told if text]
 
 
 def _tested(evaluation: dict[str, Any]) -> dict[str, int]:

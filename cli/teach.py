@@ -95,6 +95,7 @@ def print_lesson(lesson: Lesson, quiet: bool) -> None:
 
 def keep_suspects(lesson: Lesson, folder: Path, quiet: bool) -> None:
     """Leave the list and the sheet of suspects beside the report, and say so."""
+    from edgeleather.bundle.manifest import describe_suspects
     from edgeleather.files import write_atomically
 
     if not lesson.suspect_files:
@@ -102,11 +103,9 @@ def keep_suspects(lesson: Lesson, folder: Path, quiet: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in lesson.suspect_files.items():
         write_atomically(folder / name, content)
-    uses = [one.use for one in lesson.run.splits.suspects]
     click.echo(
-        f"Of the good pictures {uses.count('leave out')} are left out (a part of them stands out) and "
-        f"{uses.count('not for the threshold')} set no threshold (they are unlike all others), so the false-alarm rate is "
-        f"nominal. Look at {folder / 'suspects.jpg'}; edit {folder / 'suspects.csv'} and give it back with --suspects.",
+        f"{describe_suspects(lesson.bundle.manifest.suspects)}. Look at {folder / 'suspects.jpg'}; edit "
+        f"{folder / 'suspects.csv'} and give it back with --suspects.",
         err=quiet,
     )
 

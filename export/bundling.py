@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -96,6 +97,7 @@ def export_run(
         looks={"": measured.looks} if measured.looks else {},
         files={},
         images=_used_images(run),
+        suspects=dict(Counter(one.use for one in run.splits.suspects)),
         calibrations=(),
         metrics=(measured.metrics,),
     )

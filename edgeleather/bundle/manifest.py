@@ -102,7 +102,8 @@ class Manifest:
 
     `digest` is the SHA-256 of the rest: without it a flipped byte in a threshold would pass for a threshold. `looks` says, by
     article, how the good pictures look (an empty name where a bundle knows no articles); it is empty where they were too few
-    to tell, or where version 0.1 wrote the bundle.
+    to tell, or where version 0.1 wrote the bundle. `suspects` counts the good pictures that may not be good, by what they were
+    used for.
     """
 
     schema: Literal[5]
@@ -117,8 +118,20 @@ class Manifest:
     looks: dict[str, Familiarity]
     files: dict[str, FileRecord]
     images: UsedImages
+    suspects: dict[str, int]
     calibrations: tuple[Calibration, ...]
     metrics: tuple[HandOverMetrics, ...]
+
+
+def describe_suspects(suspects: Mapping[str, int]) -> str | None:
+    """What the counts of a manifest mean for its false-alarm rate, in a sentence; None where all good pictures were taken."""
+    out, unlike = suspects.get("leave out", 0), suspects.get("not for the threshold", 0)
+    if not out + unlike:
+        return None
+    return (
+        f"{out} good pictures were left out, since a part of them stands out, and {unlike} more set no threshold, since they are "
+        "unlike all others: the false-alarm rate is that of the others, so it is nominal"
+    )
 
 
 def manifest_digest(data: Mapping[str, Any]) -> str:

@@ -13,8 +13,9 @@ def _from_schema_3(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_schema_4(data: dict[str, Any]) -> dict[str, Any]:
-    """Schema 5 says where a verdict threshold that somebody chose came from; before, nobody could choose one."""
-    return data | {"schema": 5, "thresholds": [{**one, "choice": None} for one in data["thresholds"]]}
+    """Schema 5 says where a verdict threshold that somebody chose came from, and counts suspects; before, there were neither."""
+    thresholds = [{**one, "choice": None} for one in data["thresholds"]]
+    return data | {"schema": 5, "thresholds": thresholds, "suspects": {}}
 
 
 # By the number of the older schema: a pure function from its parsed JSON to that of the next one. Keys that the older schema
