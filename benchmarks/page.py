@@ -14,7 +14,7 @@ table{border-collapse:collapse;font-size:13px;display:block;overflow-x:auto;marg
 th,td{padding:.25rem .6rem;border-bottom:1px solid #e4e7eb;text-align:left;white-space:nowrap}
 th{background:#f4f5f7;white-space:normal;vertical-align:bottom}.number{text-align:right;font-variant-numeric:tabular-nums}
 img{max-width:100%;border:1px solid #d5d9de;border-radius:4px}code{background:#f4f5f7;padding:.1rem .3rem}
-@media(max-width:700px){td{white-space:normal}th,td{padding:.2rem .35rem}}
+@media(max-width:700px){body{padding:0 .4rem}table{font-size:11px}td{white-space:normal}th,td{padding:.2rem .15rem}}
 p,li,figcaption{overflow-wrap:anywhere}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr));gap:1rem}
 figure{margin:0}.gallery img{width:100%}figcaption{font-size:13px}
