@@ -29,8 +29,10 @@ def test_a_page_without_a_place_for_the_table_is_refused():
 def test_every_method_has_a_row(data):
     begin, end = marks(data)
     table = README.partition(begin)[2].partition(end)[0]
-    assert [name for name in METHODS if f"| `{name}` |" in table] == list(METHODS)
-    assert len(table.strip().splitlines()) == 2 + len(METHODS)
+    measured = [name for name in METHODS if f"| `{name}` |" in table]
+    assert len(table.strip().splitlines()) == 2 + len(measured)
+    # A method that was added after the last run of all is named instead of passed over.
+    assert all(f"`{name}` is not in these tables yet" in README for name in METHODS if name not in measured)
 
 
 def test_presets_of_the_readme_are_those_of_the_methods():
