@@ -33,7 +33,8 @@ def test_a_whole_inspection_needs_none_of_them(bundle, dataset_folder, tmp_path)
     result = run_walled(MAIN, "inspect", bundle.folder, "--source", dataset_folder / "test/*/*.png", *options)
     assert result.returncode == 0, result.stderr
     summary = json.loads(result.stdout)
-    assert summary["inferred"] == 29 and len(list((tmp_path / "defects").iterdir())) == summary["defects"]
+    assert summary["inferred"] == 29 and summary["defects"] > 10
+    assert len(list((tmp_path / "defects").iterdir())) == summary["defects"] + summary["unfamiliar"]
 
 
 @pytest.mark.parametrize("command", ["train", "teach"])
