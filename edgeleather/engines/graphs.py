@@ -6,9 +6,10 @@ from collections.abc import Collection
 
 from edgeleather.bundle.bundle import Bundle, NeededFiles
 from edgeleather.bundle.golden import GOLDEN_FOLDER, answers_file
-from edgeleather.bundle.manifest import GRAPH_FILES, Manifest
+from edgeleather.bundle.manifest import GRAPH_FILES, INT8_7BIT_GRAPH, Manifest
 from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.machine import saturates_integer_products
 
 
 def graph_files(backend: str, precision: str) -> tuple[str, ...]:
@@ -31,6 +32,9 @@ def graphs_of(bundle: Bundle, precision: str, backend: str = REFERENCE_BACKEND) 
     """
     wanted = graph_files(backend, precision)
     found = tuple(name for name in wanted if name in bundle.manifest.files)
+    if saturates_integer_products():
+        # Golden frames need not show it: an 8-bit graph that saturates now and then passed them with scores a tenth too high.
+        found = tuple(sorted(found, key=lambda name: name != INT8_7BIT_GRAPH))
     if not found:
         have = ", ".join(sorted(name for name in GRAPH_FILES if name in bundle.manifest.files))
         dialect = "" if wanted == graph_files(REFERENCE_BACKEND, precision) else f" --backend {backend}"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgeleather.bundle.manifest import FP32_GRAPH, INT8_7BIT_GRAPH, INT8_GRAPH
 from edgeleather.engines.graphs import graph_files, graphs_of
 from edgeleather.errors import EdgeLeatherError
 
@@ -21,3 +22,10 @@ def test_an_unknown_backend_or_precision_is_refused():
         graph_files("abacus", "fp32")
     with pytest.raises(EdgeLeatherError, match="expected a precision of fp32, fp16, int8 for tensorrt, got 'int4'"):
         graph_files("tensorrt", "int4")
+
+
+@pytest.mark.parametrize(("saturates", "first"), [(False, INT8_GRAPH), (True, INT8_7BIT_GRAPH)])
+def test_a_processor_that_saturates_tries_the_7_bit_graph_first(bundle, monkeypatch, saturates, first):
+    monkeypatch.setattr("edgeleather.engines.graphs.saturates_integer_products", lambda: saturates)
+    assert graphs_of(bundle, "int8")[0] == first and len(graphs_of(bundle, "int8")) == 2
+    assert graphs_of(bundle, "fp32") == (FP32_GRAPH,)
