@@ -51,7 +51,7 @@ def test_the_graph_keeps_the_contract(bundle):
 
 def test_the_bank_is_one_matmul_without_topk_or_cdist(bundle):
     operators = [node.op_type for node in onnx.load(bundle.folder / "fp32.onnx").graph.node]
-    # And two, one a side, for each of the three layers that are brought to one grid, and for the map that is enlarged and blurred.
+    # And two, one a side, for each of the three layers that are brought to one grid, and for the map.
     assert sum(operator in ("MatMul", "Gemm") for operator in operators) == 1 + 2 * (3 + 1)
     assert not {"TopK", "CDist", "Loop", "If"} & set(operators)
 
