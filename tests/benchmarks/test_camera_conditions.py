@@ -19,6 +19,7 @@ def report(bundle, dataset_folder, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_blind_camera_sees_nothing_good(report):
     rows = {row["condition"]: row for row in json.loads((report / "camera.json").read_text())}
     assert set(rows) == set(conditions())

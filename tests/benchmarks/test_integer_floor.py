@@ -10,6 +10,7 @@ from edgeleather.export.onnx_graph import to_onnx  # noqa: E402
 from edgeleather.methods.method import build_method  # noqa: E402
 
 
+@pytest.mark.slow
 def test_multiply_accumulates_of_resnet18_are_those_of_its_layers():
     """Two networks up to layer3 at 64 x 64, counted by hand, and the map's own arithmetic, which is far below 2 %."""
     model = onnx.load_from_string(to_onnx(build_method("stfpm", "resnet18", (64, 64))))

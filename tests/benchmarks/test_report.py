@@ -82,6 +82,7 @@ def data_copy(dataset_folder, tmp_path):
     return shutil.copytree(dataset_folder, tmp_path / "data")
 
 
+@pytest.mark.slow
 def test_without_masks_the_columns_of_pixels_are_empty(report, run_folder, data_copy, tmp_path):
     shutil.rmtree(data_copy / "ground_truth")
     export_run(run_folder, tmp_path / "bundle", data_copy, with_original=False)
@@ -115,6 +116,7 @@ def test_figures_of_pixels_are_of_the_pictures_that_have_a_mask(report, bundle, 
     assert f"{whole['tested_masks']} of them defective, {some.tested_masks} with a mask" in page
 
 
+@pytest.mark.slow
 def test_without_the_original_the_torch_row_is_missing_and_said_so(run_folder, dataset_folder, tmp_path):
     export_run(run_folder, tmp_path / "bundle", with_original=False)
     data = benchmark_bundles([tmp_path / "bundle"], dataset_folder, tmp_path / "report", rounds=1, repeats=2)

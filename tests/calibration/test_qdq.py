@@ -30,6 +30,7 @@ def pair(request):
     return model, to_int8(model, collector.ranges("normals").tensors, ONNXRUNTIME), images
 
 
+@pytest.mark.slow
 def test_onnxruntime_fuses_every_layer_of_the_networks_into_an_integer_kernel(pair, tmp_path):
     model, int8, _ = pair
     open_session(int8.SerializeToString(), "int8", 2, saved_as=tmp_path / "optimised.onnx")
@@ -41,6 +42,7 @@ def test_onnxruntime_fuses_every_layer_of_the_networks_into_an_integer_kernel(pa
     assert kinds.count("QLinearAdd") > 0 and len(convolutions) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "joined"), [("reverse-distillation", 1), ("ssim-ae", 0), ("draem", 5)])
 def test_decoders_are_integer_throughout(name, joined, tmp_path):
     """Enlarging and joining between the convolutions too: no value goes back to float on the way."""
@@ -130,6 +132,7 @@ def test_a_channel_of_next_to_no_weight_keeps_its_bias():
     assert np.abs(out[0, :, 0, 0] - (1.25, 0.5)).max() < 0.01
 
 
+@pytest.mark.slow
 def test_pooling_does_not_requantise():
     torch.manual_seed(0)
     chosen = quantised_layers(onnx.load_from_string(to_onnx(build_method("stfpm", "resnet18", (64, 64)))))

@@ -54,6 +54,7 @@ def test_a_picture_that_changed_since_training_is_named(run_folder, data_copy, t
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
 def test_the_original_may_stay_at_home(run_folder, tmp_path, bundle):
     made = export_run(run_folder, tmp_path / "bundle", with_original=False)
     assert not any(name.startswith("original/") for name in made.manifest.files)
@@ -68,6 +69,7 @@ def test_damaged_weights_are_one_clear_error(run_folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_good_photos_alone_gives_a_bundle_without_t2_and_t3(dataset_folder, tmp_path):
     photos = tmp_path / "photos"
     shutil.copytree(dataset_folder / "train" / "good", photos)
@@ -79,6 +81,7 @@ def test_a_folder_of_good_photos_alone_gives_a_bundle_without_t2_and_t3(dataset_
     assert thresholds.good_groups == 24  # every photo is a photograph of its own
 
 
+@pytest.mark.slow
 def test_without_masks_there_is_a_t3_but_no_t2(run_folder, data_copy, bundle, tmp_path):
     shutil.rmtree(data_copy / "ground_truth")
     manifest = export_run(run_folder, tmp_path / "bundle", data_copy).manifest
@@ -87,6 +90,7 @@ def test_without_masks_there_is_a_t3_but_no_t2(run_folder, data_copy, bundle, tm
     assert after == replace(before, pixel_auroc=None, aupro=None) and after.image_auroc is not None
 
 
+@pytest.mark.slow
 def test_t2_rests_on_the_pictures_that_have_a_mask(run_folder, data_copy, bundle, tmp_path):
     fitted = [record.name for record in read_run(run_folder).splits.t2_t3]
     marked = [name for name in fitted if "good" not in name][::2]
@@ -100,6 +104,7 @@ def test_t2_rests_on_the_pictures_that_have_a_mask(run_folder, data_copy, bundle
     assert thresholds.t2_pixel.images == len(marked) + sum("good" in name for name in fitted) < len(fitted)
 
 
+@pytest.mark.slow
 def test_training_on_tiles_of_larger_photos(dataset_folder, tmp_path):
     mode = InputMode("tiles", (32, 32), 1.0)
     run = train(read_dataset(dataset_folder, needs="train"), settings(input_mode=mode), tmp_path / "run")
@@ -110,6 +115,7 @@ def test_training_on_tiles_of_larger_photos(dataset_folder, tmp_path):
     assert made.manifest.metrics[0].pixel_auroc > 0.8
 
 
+@pytest.mark.slow
 def test_the_path_of_a_weights_file_stays_at_home(dataset_folder, tmp_path):
     torch = pytest.importorskip("torch")
     from edgeleather.backbones.loading import build_backbone

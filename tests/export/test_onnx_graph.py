@@ -95,10 +95,12 @@ def test_flat_pictures_are_not_called_a_fault_of_the_program(method, engine, ima
         prove(method, altered, images)
 
 
+@pytest.mark.slow
 def test_the_export_is_reproducible(method, bundle):
     assert to_onnx(method) == (bundle.folder / "fp32.onnx").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_resnet18_at_another_size_and_shape_agrees_too(tmp_path):
     from edgeleather.imaging.preprocess import InputMode

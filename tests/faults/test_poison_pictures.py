@@ -6,6 +6,7 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 
 from edgeleather.events.store import VERDICT_TOPICS
 from edgeleather.station.attempts import ATTEMPTS_FILE
@@ -56,6 +57,7 @@ def test_pictures_beyond_the_limits_fail_and_hold_nothing_up(bundle, good_pictur
     assert "MB for a picture of 64 x 64 pixels" in found["b-sparse.png"]["error"]
 
 
+@pytest.mark.slow
 def test_a_heavy_picture_in_which_the_station_ended_is_failed_at_the_next_start(bundle, good_picture, tmp_path):
     file = watching(tmp_path, bundle)
     noise = np.random.default_rng(0).integers(0, 256, (5000, 5000), dtype=np.uint8)

@@ -61,6 +61,7 @@ def again(unreported, tmp_path):
     return shutil.copytree(unreported.parent, tmp_path / "again") / "bundle"
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_with_the_report_of_a_finished_bundle(again, dataset_folder):
     manifest = (again / "manifest.json").read_bytes()
     told = []

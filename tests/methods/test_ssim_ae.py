@@ -90,6 +90,7 @@ def test_a_picture_of_another_shape_comes_back_at_its_size():
     assert anomaly_map.shape == (2, 100, 140) and torch.equal(score, anomaly_map.amax((1, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_edge_of_good_pictures_is_as_normal_as_the_inside(tmp_path):
     """The border artefact that the seed paper clears (section 4.1) is not there."""

@@ -128,6 +128,7 @@ def test_receivers_that_were_away_end_with_every_event_once_by_id(bundle, pictur
     assert "s3/cret" not in kept and "s3%2Fcret" not in kept
 
 
+@pytest.mark.slow
 def test_a_station_that_is_killed_twenty_times_loses_nothing_that_was_committed(bundle, pictures, tmp_path):
     """SIGKILL in mid-run; what the JSON-lines sink was told of had been committed before."""
     camera = MjpegCamera(pictures, fps=60)

@@ -74,6 +74,7 @@ def test_a_list_that_cannot_be_used_is_refused(dataset_folder, tmp_path, text, w
         listed_suspects(path, index_dataset(dataset_folder, needs="train").train_good)
 
 
+@pytest.mark.slow
 def test_training_leaves_them_out_and_leaves_a_list_and_a_sheet(soiled, tmp_path):
     folder, cut, other = soiled
     run = train(index_dataset(folder, needs="train"), settings(suspects="leave-out"), tmp_path / "run")
@@ -86,6 +87,7 @@ def test_training_leaves_them_out_and_leaves_a_list_and_a_sheet(soiled, tmp_path
     assert sheet is not None and sheet.shape[1] > 3 * 2 * 200
 
 
+@pytest.mark.slow
 def test_a_user_may_keep_them_all(soiled, tmp_path):
     run = train(index_dataset(soiled[0], needs="train"), settings(), tmp_path / "run")
     used = [*run.splits.training, *run.splits.validation, *run.splits.threshold]
@@ -93,6 +95,7 @@ def test_a_user_may_keep_them_all(soiled, tmp_path):
     assert not (tmp_path / "run" / SHEET_FILE).exists()
 
 
+@pytest.mark.slow
 def test_the_command_names_them_and_teaches_by_an_edited_list(soiled, tmp_path, capsys):
     folder, cut, _ = soiled
     with pytest.raises(SystemExit) as ended:
