@@ -113,7 +113,7 @@ def score_labelled(inspector: Inspector, bundle: Bundle, samples: Sequence[Index
 
 
 def why_another_leather(scored: Sequence[LabelledScore]) -> str | None:
-    """What is odd about labelled pictures of which most do not look like what the bundle was taught; None where most do."""
+    """A warning where most labelled pictures do not look like what the bundle was taught; None where most do."""
     good = [one for one in scored if one.sample.is_good]
     odd = [one for one in good if one.odd_below] if good else [one for one in scored if one.odd_above]
     if 2 * len(odd) <= len(good or scored):

@@ -1,4 +1,4 @@
-"""What a bundle's threshold does, as one record: scores, thresholds against false alarms and hits, and what went wrong."""
+"""The record of a bundle's threshold: scores, thresholds against false alarms and hits, and what went wrong."""
 
 from __future__ import annotations
 

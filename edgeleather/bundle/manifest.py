@@ -124,7 +124,7 @@ class Manifest:
 
 
 def describe_suspects(suspects: Mapping[str, int]) -> str | None:
-    """What the counts of a manifest mean for its false-alarm rate, in a sentence; None where all good pictures were taken."""
+    """A sentence on the suspects that a manifest counts and the false-alarm rate; None where all good pictures were taken."""
     out, unlike = suspects.get("leave out", 0), suspects.get("not for the threshold", 0)
     if not out + unlike:
         return None

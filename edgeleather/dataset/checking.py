@@ -20,7 +20,7 @@ _FAINT = 32  # of 255; what a JPEG leaves of black beside white
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found: the problems, and how many pictures it read and how many of the defective ones have a mask."""
+    """The result of a check: the problems, how many pictures it read, and how many of the defective ones have a mask."""
 
     problems: tuple[Problem, ...]
     train_good: int

@@ -103,7 +103,7 @@ class PatchSums:
         )
 
     def __sub__(self, other: PatchSums) -> PatchSums:
-        """What is left without `other`, pictures that this holds."""
+        """The sums without the pictures of `other`, which these sums hold."""
         return self + PatchSums(-other.pictures, -other.patches, -other.features, -other.products)
 
 

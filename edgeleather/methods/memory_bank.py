@@ -30,7 +30,7 @@ _NO_DISTANCE = 0.01
 
 @dataclass(frozen=True)
 class MemoryBankSettings(MethodSettings):
-    """What a user chooses of memory-bank."""
+    """The hyper-parameters of memory-bank that a user may choose."""
 
     fine_layer: bool = choice(True, "One finer layer of the backbone beside the two others, for small defects.")
     mean_share: float = choice(

@@ -1,4 +1,4 @@
-"""What methods share that judge every patch by its features alone: pooled features of two layers, and a map of distances."""
+"""The base of methods that judge every patch by its features alone: pooled features of some layers, and a map of distances."""
 
 from __future__ import annotations
 
