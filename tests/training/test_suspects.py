@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="needs the 'train' extra (torch)")
+
 from edgeleather.cli.main import main
 from edgeleather.dataset.index import index_dataset
 from edgeleather.dataset.splitting import leave_out_copies
