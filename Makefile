@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Other interpreters to run the torch-free tests on, by path: make test-runtime RUNTIME_PYTHONS=python3.12
 RUNTIME_PYTHONS ?=
+# How many tests run beside each other.
+WORKERS ?= 2
+PYTEST := python -m pytest -q -n $(WORKERS) --dist loadgroup
 
 .PHONY: install demo test test-slow test-runtime check lint clean
 
@@ -20,11 +23,12 @@ demo: install
 	$(BIN)/edgeleather demo --out demo
 
 test: install
-	$(BIN)/python -m pytest -q -m 'not slow'
+	$(BIN)/$(PYTEST) -m 'not slow and not alone'
 
-# What takes minutes: whole trainings, experiments, calibrations by search.
+# What takes minutes: whole trainings, experiments, calibrations by search; and what measures speed.
 test-slow: install
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/$(PYTEST) -m 'slow and not alone'
+	$(BIN)/python -m pytest -q -m alone
 
 # The runtime on interpreters without torch; the bundle they inspect is made here first.
 test-runtime: install
@@ -32,8 +36,8 @@ test-runtime: install
 	set -e; for python in $(RUNTIME_PYTHONS); do \
 	  venv=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	  $$python -m venv $$venv; \
-	  $$venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[mqtt]' pytest hypothesis; \
-	  EDGELEATHER_TEST_BUNDLE=.cache/test-bundle $$venv/bin/python -m pytest -q -m 'not slow'; \
+	  $$venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[mqtt]' pytest pytest-xdist hypothesis; \
+	  EDGELEATHER_TEST_BUNDLE=.cache/test-bundle $$venv/bin/$(PYTEST) -m 'not slow and not alone'; \
 	done
 
 lint: install

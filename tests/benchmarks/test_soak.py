@@ -9,7 +9,7 @@ from edgeleather.benchmarks.soak import main
 from edgeleather.imaging.images import read_image
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.train
 def test_a_short_soak_says_what_was_measured(bundle, dataset_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("edgeleather.benchmarks.soak._PACED_FRAMES", 20)

@@ -99,7 +99,7 @@ def test_stopping_ends_after_the_frame_in_hand(inspector, noise_bgr):
     assert summary.inferred == summary.captured == 3 and summary.stopped_by_signal
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.train
 def test_the_loop_keeps_at_least_95_percent_of_the_engines_speed(bundle_256):
     """Good frames from memory at 256 pixels; engine and loop take turns in this process."""
