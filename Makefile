@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 RUNTIME_PYTHONS ?=
 # How many tests run beside each other.
 WORKERS ?= 2
-PYTEST := python -m pytest -q -n $(WORKERS) --dist loadgroup
+PYTEST := python -m pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: install demo test test-slow test-runtime check lint clean
 

@@ -17,7 +17,6 @@ from edgeleather.arrays import UInt8Array
 from edgeleather.bundle.bundle import Bundle, read_bundle
 from edgeleather.dataset.synthesis import SynthSettings, synthesize_dataset
 from edgeleather.imaging.preprocess import InputMode
-from edgeleather.methods.table import METHODS
 from tests.tiny import make_bundle, make_dataset
 
 REPOSITORY = Path(__file__).parent.parent
@@ -44,14 +43,7 @@ def gpu_missing() -> str | None:
     return backend_module("tensorrt-rtx").can_run() or None
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if not config.pluginmanager.hasplugin("xdist"):
-        config.addinivalue_line("markers", "xdist_group: which tests one worker of pytest-xdist runs")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_worker_group(item)))
     reasons = {
         "real_data": None if REAL_DATA.is_dir() else f"the real leather images are not at {REAL_DATA}",
         "train": None if HAS_TORCH else "needs the 'train' extra (torch)",
@@ -67,14 +59,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
-
-
-def _worker_group(item: pytest.Item) -> str:
-    """Which tests stay together: those of one file, which share its fixtures; of the contract, those of one method."""
-    place, _, name = item.nodeid.partition("::")
-    given = name.partition("[")[2].rstrip("]")
-    named = [part for part in METHODS if part in given] if place.endswith("test_contract.py") else []
-    return f"{place} {named[0]}" if named else place
 
 
 @pytest.fixture(scope="session")
