@@ -22,6 +22,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/edgeleather demo --out demo
 
+# Two threads in each of two workers wait for each other on two cores.
+test test-slow test-runtime: export OMP_NUM_THREADS = 1
+
 test: install
 	$(BIN)/$(PYTEST) -m 'not slow and not alone'
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from edgeleather import __version__
 from edgeleather.benchmarks.rounds import ORIGINAL, Candidate, Measurement, measure
+from edgeleather.bundle.articles import ARTICLES_FILE, bundle_folders
 from edgeleather.bundle.bundle import Bundle, read_bundle
 from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER, describe_suspects
 from edgeleather.dataset.index import DatasetIndex, index_dataset
-from edgeleather.dataset.reading import Dataset
+from edgeleather.dataset.reading import Dataset, require_part
 from edgeleather.engines.built import signature_file
 from edgeleather.engines.engine import MOST_THREADS, backend_module
 from edgeleather.engines.table import BACKENDS
@@ -56,8 +57,7 @@ def benchmark_bundles(
     require_report_folder(out, data if isinstance(data, Path) else data.root)
     index = index_dataset(data, needs="test")
     _require_fit(index, opened)
-    candidates = [candidate for bundle in opened for candidate in _candidates(bundle)]
-    measured, peak = measure(candidates, index, rounds, repeats, threads, white_level)
+    measured, peak = _measured(opened, index, rounds, repeats, threads, white_level)
     trained = {bundle.folder: _trained(bundle) for bundle in opened}
     rows = [trained[one.candidate.bundle] | _row(one, measured, peak) for one in measured]
     report = {
@@ -67,7 +67,7 @@ def benchmark_bundles(
         "machine": {"cpu": cpu_name(), "usable_cores": usable_cores(), "python": platform.python_version()},
         "threads": threads or usable_cores(),
         "data": index.root.name,
-        **_tested(measured[0].evaluation),  # of the first bundle; each row has its own
+        **_tested(_first_of_each_article(rows, measured)),  # of the first bundle; each row has its own
         "rounds": rounds,
         "repeats": repeats,
         "integer_peak_gmacs_per_second": None if peak is None else peak / 1e9,
@@ -78,22 +78,53 @@ def benchmark_bundles(
     return report
 
 
+def _measured(
+    bundles: Sequence[Bundle],
+    index: DatasetIndex,
+    rounds: int,
+    repeats: int,
+    threads: int | None,
+    white_level: int | None,
+) -> tuple[list[Measurement], float | None]:
+    """The bundles of one article at a time, side by side, on its test pictures; and the machine's integer peak."""
+    measured: list[Measurement] = []
+    peaks: list[float] = []
+    for article in dict.fromkeys(bundle.article for bundle in bundles):
+        candidates = [one for bundle in bundles if bundle.article == article for one in _candidates(bundle)]
+        found, peak = measure(candidates, index.of_article(article), rounds, repeats, threads, white_level)
+        measured += found
+        peaks += [] if peak is None else [peak]
+    return measured, max(peaks, default=None)
+
+
+def _first_of_each_article(rows: Sequence[dict[str, Any]], measured: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """The first evaluation of each article."""
+    first = {row["article"]: one.evaluation for row, one in reversed(list(zip(rows, measured, strict=True)))}
+    return list(first.values())
+
+
 def _suspects(bundles: Sequence[Bundle]) -> list[str]:
-    told = ((bundle.folder.name, describe_suspects(bundle.manifest.suspects)) for bundle in bundles)
+    told = ((_name(bundle.folder), describe_suspects(bundle.manifest.suspects)) for bundle in bundles)
     return [f"{name}: {text}." for name, text in told if text]
 
 
-def _tested(evaluation: dict[str, Any]) -> dict[str, int]:
+def _tested(evaluations: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {
-        "tested_images": len(evaluation["images"]),
-        "tested_defective": sum(image["defective"] for image in evaluation["images"]),
-        "tested_masks": evaluation["tested_masks"],
-        "left_out_images": len(evaluation["left_out"]),
+        "tested_images": sum(len(one["images"]) for one in evaluations),
+        "tested_defective": sum(image["defective"] for one in evaluations for image in one["images"]),
+        "tested_masks": sum(one["tested_masks"] for one in evaluations),
+        "left_out_images": sum(len(one["left_out"]) for one in evaluations),
     }
 
 
+def _name(folder: Path) -> str:
+    """What the report calls a bundle; one of several articles has the name of the folder of all before its own."""
+    folder = folder.resolve()
+    return f"{folder.parent.name}/{folder.name}" if (folder.parent / ARTICLES_FILE).is_file() else folder.name
+
+
 def _require_different_names(bundles: Sequence[Bundle]) -> None:
-    if len({bundle.folder.resolve().name for bundle in bundles}) < len(bundles):
+    if len({_name(bundle.folder) for bundle in bundles}) < len(bundles):
         raise EdgeLeatherError(
             "expected bundles of different names, got two of the same; the report tells them apart by it."
         )
@@ -101,7 +132,9 @@ def _require_different_names(bundles: Sequence[Bundle]) -> None:
 
 def _require_fit(index: DatasetIndex, bundles: Sequence[Bundle]) -> None:
     for bundle in bundles:
-        index.require_fit(bundle.manifest.input_mode)
+        of_article = index.of_article(bundle.article)
+        require_part(of_article, "test")
+        of_article.require_fit(bundle.manifest.input_mode)
 
 
 def _require_numbers(rounds: int, repeats: int, threads: int | None) -> None:
@@ -115,7 +148,8 @@ def _opened(bundles: Sequence[Path | str], white_level: int | None) -> list[Bund
         raise EdgeLeatherError(f"expected a list of bundles, got {str(bundles)!r}. Put it into a list of one.")
     if not bundles:
         raise EdgeLeatherError("expected at least one bundle to measure, got none.")
-    opened = [read_bundle(Path(folder)).with_white_level(white_level) for folder in bundles]
+    folders = bundle_folders([Path(folder) for folder in bundles])
+    opened = [read_bundle(folder).with_white_level(white_level) for folder in folders]
     _require_different_names(opened)
     return opened
 
@@ -137,7 +171,7 @@ def require_report_folder(out: Path, data: Path) -> None:
 def _missing(bundles: Sequence[Bundle], peak: float | None) -> list[str]:
     """What the report lacks, and why."""
     notes = [
-        f"{bundle.folder.name}: exported without its original, so the torch row is missing and flips are unknown."
+        f"{_name(bundle.folder)}: exported without its original, so the torch row is missing and flips are unknown."
         for bundle in bundles
         if not _has_original(bundle)
     ]
@@ -179,9 +213,9 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['machine']['cpu']}, {report['threads']} threads, batch 1; "
         f"{report['rounds']} rounds of {report['repeats']} images alternating between the engines.",
         "",
-        "| bundle | backend | precision | image AUROC | pixel AUROC | AUPRO | F1 | IoU | hits | false alarms | flips "
+        "| bundle | article | backend | precision | image AUROC | pixel AUROC | AUPRO | F1 | IoU | hits | false alarms | flips "
         "| p50 ms | p95 ms | p99 ms | FPS | times torch | times fp32 | floor ms | p50 / floor | MB | peak MB |",
-        "|---|---|---|" + "---:|" * 18,
+        "|---|---|---|---|" + "---:|" * 18,
     ]
     lines += [_table_line(row) for row in report["rows"]]
     lines += ["", *_explanation(report)]
@@ -217,7 +251,7 @@ def _defective(report: dict[str, Any]) -> str:
 
 
 def _table_line(row: dict[str, Any]) -> str:
-    cells = [row["bundle"], row["backend"], row["precision"]]
+    cells = [row["bundle"], row["article"] or "-", row["backend"], row["precision"]]
     cells += [_cell(row[key], 4) for key in ("image_auroc", "pixel_auroc", "aupro", "f1", "iou")]
     cells += [_cell(row[key], 1, " %") for key in ("hit_percent", "false_alarm_percent")]
     cells.append(_cell(row["flips"], 0))
@@ -254,6 +288,7 @@ def _trained(bundle: Bundle) -> dict[str, Any]:
     """What was trained and how; preset and time only where the bundle has its original."""
     run = read_run(bundle.folder / ORIGINAL_FOLDER) if _has_original(bundle) else None
     return {
+        "article": bundle.article,
         "method": bundle.manifest.method,
         "backbone": bundle.manifest.backbone,
         "preset": run.settings.preset if run else None,
@@ -292,7 +327,7 @@ def _row(one: Measurement, everything: Sequence[Measurement], peak: float | None
     p50, p95, p99 = np.percentile(samples_ms, [50, 95, 99])
     metrics = {key: value for key, value in one.evaluation.items() if key not in ("images", "left_out")}
     return {
-        "bundle": one.candidate.bundle.name,
+        "bundle": _name(one.candidate.bundle),
         "tested_images": len(one.evaluation["images"]),
         "left_out_images": len(one.evaluation["left_out"]),
         "backend": one.candidate.backend,
@@ -329,7 +364,7 @@ def _flips(original: Measurement, one: Measurement) -> list[str]:
 
 
 def _label(candidate: Candidate) -> str:
-    return f"{candidate.bundle.name} {candidate.backend} {candidate.precision}"
+    return f"{_name(candidate.bundle)} {candidate.backend} {candidate.precision}"
 
 
 def _cell(value: float | None, digits: int, unit: str = "") -> str:

@@ -104,7 +104,7 @@ def choose_threshold(
         graph = graphs_of(opened, precision, REFERENCE_BACKEND)[0]
         chosen = _chosen(opened, graph, wish, (), None)
         return _shown(threshold_report(chosen, graph, None, ()), {}, place)
-    index = index_dataset(Path(data), needs="test")
+    index = index_dataset(Path(data), needs="test").of_article(opened.article)
     index.require_fit(opened.manifest.input_mode)
     samples = labelled_samples(opened, index)
     settings = InspectorSettings(precision=precision, backend=REFERENCE_BACKEND, threads=threads)

@@ -59,10 +59,12 @@ def measure_belongings(
                 t2_t3=pictures.find(before.images.t2_t3, "T2 and T3"),
                 left_out_scores=comparison.carried_over_by(engine),
                 good_groups=fp32.good_groups,
+                article=bundle.article,
             ),
             fp32.verdict.wished_rate,
         ).chosen_like(fp32)
-        metrics = hand_over_metrics(engine, new.name, before.input_mode, pictures.dataset.test, before.images.all)
+        test = pictures.dataset.of_article(bundle.article).test
+        metrics = hand_over_metrics(engine, new.name, before.input_mode, test, before.images.all)
     return GraphBelongings(answers, thresholds, metrics)
 
 

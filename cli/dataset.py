@@ -43,6 +43,8 @@ def check(dataset: Path, white_level: int | None, as_json: bool) -> None:
             click.echo(printable(f"{problem.file}: {problem.message}"))
         classes = ", ".join(f"{name} {count}" for name, count in report.test.items()) or "none"
         defects = sum(report.test.values()) - report.test.get("good", 0)
+        for article, count in report.articles.items():
+            click.echo(printable(f"article {article}: {count} good pictures for training"))
         click.echo(
             f"{report.train_good} good pictures for training; test: {classes}; {report.masks} of {defects} defects with masks; "
             f"{report.groups} photographs; {len(report.problems) or 'no'} problem{'s' * (len(report.problems) != 1)}"

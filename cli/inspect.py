@@ -108,7 +108,12 @@ from edgeleather.station.running import RunSettings, inspect_source
     default=None,
     help="Folder of the local store: one row per verdict, and pictures of defects. Read it with: edgeleather events",
 )
-@click.option("--article", default=None, help="What is inspected; the store keeps it with every row.")
+@click.option(
+    "--article",
+    default=None,
+    help="What is inspected: one of the articles that the bundle knows, or any name for a bundle whose article has none. It "
+    "stands in every record.  [default: recognised frame by frame]",
+)
 @false_alarm_rate_option
 @white_level_option
 @click.option(
@@ -152,8 +157,6 @@ def inspect(
     """
     if trust_engine and (precision or backend):
         raise click.UsageError("--trust-engine says by itself which precision and backend it is of.")
-    if article and not store:
-        raise click.UsageError("--article is what --store records.")
     settings = InspectorSettings(
         precision=precision,
         backend=backend,
@@ -163,6 +166,7 @@ def inspect(
         white_level=white_level,
         false_alarm_rate=false_alarm_rate,
         threads=threads,
+        article=article,
     )
     try:
         recording = RecordingSettings(store, "inspect", article, StoreSettings(str(store))) if store else None

@@ -73,8 +73,11 @@ def report(summary: Summary, writers: list[QueuedWriter], as_json: bool) -> None
     if as_json:
         print_json(_as_json(summary, writers))
         return
-    for tiles, verdict in summary.verdicts.items():
-        click.echo(f"{summary.precision} verdict for frames of {tiles} image{'s' * (tiles > 1)}: {verdict.describe()}")
+    for article, tiles, verdict in summary.verdicts:
+        what = f"{article}: " if article else ""
+        click.echo(
+            f"{what}{summary.precision} verdict for frames of {tiles} image{'s' * (tiles > 1)}: {verdict.describe()}"
+        )
     click.echo(summary.describe())
 
 
@@ -100,7 +103,9 @@ def _as_json(summary: Summary, writers: list[QueuedWriter]) -> dict[str, Any]:
     if summary.pictures_kept is not None:
         named |= {"pictures_kept": summary.pictures_kept, "pictures_skipped": summary.pictures_skipped}
     unwritten = {writer.name: writer.lost for writer in writers if writer.lost}
-    verdicts = [{"tiles_per_frame": tiles} | vars(verdict) for tiles, verdict in summary.verdicts.items()]
+    verdicts = [
+        {"article": article, "tiles_per_frame": tiles} | vars(verdict) for article, tiles, verdict in summary.verdicts
+    ]
     return counts | named | {"unwritten": unwritten, "verdicts": verdicts}
 
 

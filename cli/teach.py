@@ -18,7 +18,7 @@ from edgeleather.cli.options import (
     print_json,
 )
 from edgeleather.cli.training_options import TrainingCommand, training_options
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.training.choices import TrainingChoices, require_train_extra
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     help="Folder for the benchmark's report.  [default: OUT-report]",
 )
 @force_option
+@click.option(
+    "--add",
+    is_flag=True,
+    help="Teach the bundle at --out the articles of DATASET that it does not know yet; the others stay as they are.",
+)
 @as_json_option
 def teach(
     dataset: Path,
@@ -47,11 +52,13 @@ def teach(
     report: Path | None,
     false_alarm_rate: float | None,
     force: bool,
+    add: bool,
     as_json: bool,
     training: TrainingChoices,
 ) -> None:
     """Train, export, calibrate to INT8 and benchmark in one go: from the good pictures of DATASET to a bundle and a report.
 
+    Subfolders of the good pictures are articles: the bundle knows all of them, and recognises a frame's.
     Interrupted, the same command goes on.
     Without a test set there is no benchmark, and the bundle says nothing about hits.
     """
@@ -60,6 +67,8 @@ def teach(
     from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE
     from edgeleather.export.teaching import teach as teach_bundle
 
+    if add and force:
+        raise click.UsageError("--add keeps what the bundle knows, --force replaces it: give one of them.")
     rate = false_alarm_rate or DEFAULT_FALSE_ALARM_RATE
     report = report or out.parent / f"{out.name}-report"
     if report.is_relative_to(out):
@@ -75,7 +84,7 @@ def teach(
     if (dataset / "test").is_dir():
         require_report_folder(report, dataset)
     try:
-        teach_bundle(dataset, out, training, false_alarm_rate=rate, overwrite=force, then=tell)
+        teach_bundle(dataset, out, training, false_alarm_rate=rate, overwrite=force, add=add, then=tell)
     finally:
         with contextlib.suppress(OSError):
             report.rmdir()  # where nothing came of it
@@ -85,12 +94,16 @@ def print_lesson(lesson: Lesson, quiet: bool) -> None:
     """What teaching came to; with `quiet` on standard error."""
     from edgeleather.calibration.calibrating import CalibrationSettings
 
-    bundle = lesson.bundle
-    click.echo(f"Bundle {bundle.folder}. Verdict: {bundle.manifest.thresholds[0].describe()}.", err=quiet)
-    if lesson.calibrated is not None:
-        print_calibration(lesson.calibrated, CalibrationSettings(), quiet)
-    elif lesson.refused is not None:
-        click.echo(f"The bundle stays in fp32. {lesson.refused}", err=True)
+    for article, taught in lesson.articles.items():
+        what = f"Article {article}: bundle" if article else "Bundle"
+        verdict = taught.bundle.manifest.thresholds[0].describe()
+        click.echo(printable(f"{what} {taught.bundle.folder}. Verdict: {verdict}."), err=quiet)
+        if taught.calibrated is not None:
+            print_calibration(taught.calibrated, CalibrationSettings(), quiet)
+        elif taught.refused is not None:
+            click.echo(f"This bundle stays in fp32. {taught.refused}", err=True)
+    if len(lesson.articles) > 1:
+        click.echo(f"Bundle {lesson.folder} of {len(lesson.articles)} articles.", err=quiet)
 
 
 def keep_suspects(lesson: Lesson, folder: Path, quiet: bool) -> None:
@@ -103,11 +116,11 @@ def keep_suspects(lesson: Lesson, folder: Path, quiet: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in lesson.suspect_files.items():
         write_atomically(folder / name, content)
-    click.echo(
-        f"{describe_suspects(lesson.bundle.manifest.suspects)}. Look at {folder / 'suspects.jpg'}; edit "
-        f"{folder / 'suspects.csv'} and give it back with --suspects.",
-        err=quiet,
-    )
+    for article, taught in lesson.articles.items():
+        if told := describe_suspects(taught.bundle.manifest.suspects):
+            click.echo(printable(f"{article}: {told}." if article else f"{told}."), err=quiet)
+    sheets = ", ".join(str(folder / name) for name in lesson.suspect_files if name.endswith(".jpg"))
+    click.echo(f"Look at {sheets}; edit {folder / 'suspects.csv'} and give it back with --suspects.", err=quiet)
 
 
 def report_on(lesson: Lesson, folder: Path, quiet: bool) -> dict[str, Any]:
@@ -116,8 +129,8 @@ def report_on(lesson: Lesson, folder: Path, quiet: bool) -> dict[str, Any]:
 
     if not lesson.dataset.test:
         click.echo("No test set, so no benchmark: hits and false alarms of this bundle are unmeasured.", err=quiet)
-        return {"bundle": str(lesson.bundle.folder), "rows": []}
-    result = benchmark_bundles([lesson.bundle.folder], lesson.dataset, folder)
+        return {"bundle": str(lesson.folder), "rows": []}
+    result = benchmark_bundles([lesson.folder], lesson.dataset, folder)
     click.echo(markdown(result), err=quiet)
     click.echo(f"Report {folder}/report.md", err=quiet)
     return result

@@ -80,6 +80,7 @@ _TRAINING_OPTIONS = (
         help="Good pictures that may not be good: left out of training and threshold, kept, or what an edited list of "
         "`dataset suspects` says.",
     ),
+    click.option("--article", default=None, help="Train on this one alone, where the good pictures lie in subfolders."),
     seed_option,
 )
 

@@ -73,7 +73,7 @@ def export_run(
     run = read_run(folder)
     settings = replace(run.settings, input_mode=run.settings.input_mode.with_white_level(white_level))
     run = replace(run, settings=settings)
-    dataset = index_dataset(data or Path(run.dataset), needs="any")
+    dataset = index_dataset(data or Path(run.dataset), needs="any").of_article(settings.article)
     dataset.require_fit(settings.input_mode)
     pictures = _threshold_pictures(run, dataset)
     with Progress("exporting to ONNX"):
@@ -94,7 +94,7 @@ def export_run(
         default_precision="fp32",
         input_mode=run.settings.input_mode,
         thresholds=(measured.thresholds,),
-        looks={"": measured.looks} if measured.looks else {},
+        looks={run.settings.article: measured.looks} if measured.looks else {},
         files={},
         images=_used_images(run),
         suspects=dict(Counter(one.use for one in run.splits.suspects)),
@@ -119,6 +119,7 @@ def _threshold_pictures(run: Run, dataset: DatasetIndex) -> ThresholdPictures:
         t2_t3=_find(dataset, run.splits.t2_t3),
         left_out_scores={digests[item.name]: item.score for item in left_out},
         good_groups=len(groups),
+        article=run.settings.article,
     )
 
 

@@ -6,11 +6,13 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgeleather.bundle.articles import ARTICLES_FILE, ArticleList, folder_names, read_articles
 from edgeleather.bundle.bundle import Bundle, check_bundle_target, everything, place_bundle, read_bundle
+from edgeleather.bundle.familiarity import FEWEST_PICTURES
 from edgeleather.bundle.manifest import ORIGINAL_FOLDER
 from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE
 from edgeleather.calibration.calibrating import CalibrationResult, CalibrationSettings, calibrate_bundle
@@ -19,7 +21,8 @@ from edgeleather.dataset.index import DatasetIndex, index_dataset
 from edgeleather.dataset.reading import Dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run, travelling
-from edgeleather.files import cannot_write, read_plain_file
+from edgeleather.files import cannot_write, read_plain_file, write_atomically
+from edgeleather.imaging.preprocess import InputMode
 from edgeleather.records import LARGEST_RECORD_BYTES, to_json
 from edgeleather.training.choices import TrainingChoices, preset_and_own, train_chosen
 from edgeleather.training.run import RUN_FILE, SHEET_FILE, SUSPECTS_FILE, Run, RunMismatchError, read_run
@@ -28,20 +31,56 @@ _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What teaching came to: the bundle, the run that it was exported from, its calibration, and the index of the dataset.
+class ArticleLesson:
+    """What teaching one article came to: its bundle, the run that this was exported from, and its calibration.
 
     Where no INT8 graph holds the budget, `calibrated` is None, `refused` says why, and the bundle stays in fp32. Where an
-    interrupted teaching had finished the bundle, both are None. `suspect_files` are the list and the sheet of the good pictures
-    that may not be good, by name; none where there is none.
+    interrupted teaching had finished the bundle, both are None.
     """
 
     bundle: Bundle
     run: Run
     calibrated: CalibrationResult | None
     refused: str | None
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What teaching came to: the folder of the bundle, what was taught of each article, and the index of the dataset.
+
+    A dataset without articles has one, without a name. `suspect_files` are the list and the sheets of the good pictures that may
+    not be good, by name; none where there is none.
+
+    >>> import edgeleather as el
+    >>> lesson = el.teach("photos", "taught")
+    >>> list(lesson.articles), lesson.run is lesson.articles[""].run
+    ([''], True)
+    """
+
+    folder: Path
+    articles: dict[str, ArticleLesson]
     dataset: DatasetIndex
     suspect_files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle, of the first article where there are several."""
+        return next(iter(self.articles.values())).bundle
+
+    @property
+    def run(self) -> Run:
+        """The run, of the first article where there are several."""
+        return next(iter(self.articles.values())).run
+
+    @property
+    def calibrated(self) -> CalibrationResult | None:
+        """The calibration, of the first article where there are several."""
+        return next(iter(self.articles.values())).calibrated
+
+    @property
+    def refused(self) -> str | None:
+        """Why no INT8 graph was made, of the first article where there are several."""
+        return next(iter(self.articles.values())).refused
 
 
 def teach(
@@ -52,9 +91,13 @@ def teach(
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     calibration: CalibrationSettings | None = None,
     overwrite: bool = False,
+    add: bool = False,
     then: Callable[[Lesson], object] | None = None,
 ) -> Lesson:
     """Train on the good pictures of a dataset (a folder, or its index), export to a bundle at `out` and calibrate that to INT8.
+
+    Of a dataset of several articles the bundle knows all, each with a model and thresholds of its own. With `add` the bundle at
+    `out` learns the articles that it does not know yet, and keeps the others as they are.
 
     The bundle takes its name when it is whole. `then` is called with what came of it, and belongs to the teaching: when one that
     was interrupted, in `then` too, is taught again with the same choices, it goes on; with other choices it begins anew.
@@ -71,79 +114,198 @@ def teach(
     """
     dataset = Path(dataset) if isinstance(dataset, str) else dataset
     out, choices = Path(os.path.abspath(out)), choices or TrainingChoices()  # noqa: PTH100 - `.` has a name and a parent then
-    place = out.parent / f".{out.name}.run"
-    if overwrite or _finished(out, place, false_alarm_rate) is None:
+    teaching = _Teaching(out, choices, false_alarm_rate, calibration, overwrite)
+    if not add and (overwrite or not teaching.is_finished()):
         check_bundle_target(out, overwrite)
     preset_and_own(choices)  # before the pictures are read, which may take minutes
-    with _held(place, out):
+    with _held(teaching.place, out):
         index = index_dataset(dataset, needs="train")
-        run = _trained(index, choices, place, out, overwrite)
-        finished = None if overwrite else _finished(out, place, false_alarm_rate)
-        if finished is None:
-            lesson = _bundled(run, place, out, index, false_alarm_rate, calibration)
+        if add:
+            lesson = _with_more_articles(teaching, index)
+        elif choices.article is None and len(index.articles) > 1:
+            lesson = _all_articles(teaching, index, list(index.articles), {})
         else:
-            _LOGGER.info("%s was finished before; going on with what comes after it", out)
-            lesson = Lesson(finished, run, None, None, index)
+            lesson = Lesson(out, {choices.article or "".join(index.articles): _one_article(teaching, index)}, index)
         if then is not None:
-            then(replace(lesson, suspect_files=_suspect_files(place)))
-        shutil.rmtree(place)
+            then(replace(lesson, suspect_files=_suspect_files(teaching.place)))
+        shutil.rmtree(teaching.place)
     return lesson
 
 
-def _trained(index: DatasetIndex, choices: TrainingChoices, place: Path, out: Path, overwrite: bool) -> Run:
+@dataclass(frozen=True)
+class _Teaching:
+    """What is taught, where the bundle goes, and (`place`) where the work is done until it is whole."""
+
+    out: Path
+    choices: TrainingChoices
+    false_alarm_rate: float
+    calibration: CalibrationSettings | None
+    overwrite: bool
+    input_mode: InputMode | None = None
+
+    @property
+    def place(self) -> Path:
+        return self.out.parent / f".{self.out.name}.run"
+
+    def is_finished(self) -> bool:
+        """Whether the bundle is whole, and only what comes after it was interrupted."""
+        folders = read_articles(self.out)
+        return all(
+            self.finished(folder, self.place / folder.name if article else self.place)
+            for article, folder in folders.items()
+        )
+
+    def finished(self, folder: Path, place: Path) -> Bundle | None:
+        """The bundle in a folder if the teaching that was interrupted in `place` had finished it; None otherwise."""
+        try:
+            run = to_json(travelling(read_run(place)))
+            if read_plain_file(folder / ORIGINAL_FOLDER / RUN_FILE, LARGEST_RECORD_BYTES) != run:
+                return None
+            bundle = read_bundle(folder, everything)
+        except (OSError, EdgeLeatherError):
+            return None
+        return bundle if bundle.manifest.thresholds[0].verdict.wished_rate == self.false_alarm_rate else None
+
+
+def _one_article(teaching: _Teaching, index: DatasetIndex) -> ArticleLesson:
+    """The only article of a bundle, which takes its place."""
+    place, out = teaching.place, teaching.out
+    run = _trained(teaching, index, place)
+    finished = None if teaching.overwrite else teaching.finished(out, place)
+    if finished is not None:
+        _LOGGER.info("%s was finished before; going on with what comes after it", out)
+        return ArticleLesson(finished, run, None, None)
+    check_bundle_target(out, teaching.overwrite)
+    lesson = _bundled(teaching, run, place / "bundle", index)
+    _place(place / "bundle", out)
+    return _moved(lesson, out)
+
+
+def _all_articles(
+    teaching: _Teaching, index: DatasetIndex, articles: Sequence[str], known: Mapping[str, Path]
+) -> Lesson:
+    """Articles one after the other, in one bundle with copies of the bundles of those `known`."""
+    _require_enough(index, articles)
+    place, out = teaching.place, teaching.out
+    names = folder_names(articles, {article: folder.name for article, folder in known.items()})
+    lessons = {}
+    for number, article in enumerate(articles, start=1):
+        _LOGGER.info("article %s, %d of %d", article, number, len(articles))
+        own = replace(teaching, choices=replace(teaching.choices, article=article))
+        folder = place / names[article]
+        run = _trained(own, index, folder)
+        whole = folder / "whole"
+        if (
+            finished := teaching.finished(out / names[article], folder) or teaching.finished(whole, folder)
+        ) is not None:
+            lessons[article] = ArticleLesson(finished, run, None, None)
+            continue
+        lessons[article] = _bundled(own, run, folder / "bundle", index)
+        _place(folder / "bundle", whole)
+    if all(lesson.bundle.folder.parent == out for lesson in lessons.values()):
+        _LOGGER.info("%s was finished before; going on with what comes after it", out)
+        return Lesson(out, lessons, index)
+    check_bundle_target(out, teaching.overwrite or bool(known))
+    made = place / "bundle"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    for article, name in names.items():
+        whole = place / name / "whole"
+        shutil.copytree(whole if whole.is_dir() else known[article], made / name)
+    write_atomically(made / ARTICLES_FILE, to_json(ArticleList(1, names)))
+    _place(made, out)
+    return Lesson(out, {article: _moved(lesson, out / names[article]) for article, lesson in lessons.items()}, index)
+
+
+def _with_more_articles(teaching: _Teaching, index: DatasetIndex) -> Lesson:
+    """The bundle at `out` with the articles of a dataset that it does not know yet."""
+    out = teaching.out
+    known = read_articles(out)
+    if "" in known:
+        raise EdgeLeatherError(
+            f"expected a bundle of several articles at {out} to add to, found none. Make one from a dataset with one subfolder "
+            "per article: edgeleather teach DATASET --out BUNDLE"
+        )
+    if teaching.choices.image_size or teaching.choices.input_kind or teaching.choices.fit:
+        raise EdgeLeatherError(
+            "an article that is added takes its images like the others: leave their size and fit away."
+        )
+    # Those whose teaching was interrupted after the bundle had got them are gone on with.
+    begun = {article for article, folder in known.items() if (teaching.place / folder.name / RUN_FILE).is_file()}
+    articles = [article for article in index.articles if article not in known or article in begun]
+    if not articles:
+        there = ", ".join(index.articles) or "no article, since the good pictures lie in no subfolders"
+        raise EdgeLeatherError(
+            f"{out} knows {', '.join(known)}, and {index.root} has {there}: there is nothing to add."
+        )
+    mode = read_bundle(next(iter(known.values())), lambda _: ()).manifest.input_mode
+    return _all_articles(replace(teaching, input_mode=mode), index, articles, known)
+
+
+def _require_enough(index: DatasetIndex, articles: Sequence[str]) -> None:
+    """Refuse articles of too few pictures to recognise them by, before anything is trained."""
+    counts = {article: len({one.digest for one in index.of_article(article).train_good}) for article in articles}
+    few = [f"{article} ({count})" for article, count in counts.items() if count < FEWEST_PICTURES]
+    if few:
+        raise EdgeLeatherError(
+            f"{index.root}: expected at least {FEWEST_PICTURES} different good pictures of every article, got fewer of "
+            f"{', '.join(few)}. Add pictures, or move these folders to another place."
+        )
+
+
+def _trained(teaching: _Teaching, index: DatasetIndex, place: Path) -> Run:
     """The run in its place: finished, or gone on with; begun anew where what lies there is of another training."""
+    choices, out = teaching.choices, teaching.out
     try:
-        run = train_chosen(index, choices, place)
+        run = train_chosen(index, choices, place, teaching.input_mode)
     except RunMismatchError:
-        check_bundle_target(out, overwrite)  # a bundle that the other training finished is not given up
+        if not (out / ARTICLES_FILE).exists():
+            check_bundle_target(out, teaching.overwrite)  # a bundle that the other training finished is not given up
         _LOGGER.info(
             "the interrupted teaching of %s was of other choices or pictures, or is damaged: beginning anew", out
         )
         _empty(place)
-        run = train_chosen(index, choices, place)
+        run = train_chosen(index, choices, place, teaching.input_mode)
     _LOGGER.info("trained %s in %.1f s, best epoch %d", choices.method, run.training_seconds, run.best_epoch)
     return run
 
 
-def _bundled(
-    run: Run,
-    place: Path,
-    out: Path,
-    index: DatasetIndex,
-    false_alarm_rate: float,
-    calibration: CalibrationSettings | None,
-) -> Lesson:
-    """The run as a bundle, made beside the run and then given its name."""
-    made = place / "bundle"
-    bundle = export_run(place, made, index, false_alarm_rate, overwrite=True)
-    calibrated, refused = None, None
+def _bundled(teaching: _Teaching, run: Run, made: Path, index: DatasetIndex) -> ArticleLesson:
+    """The run as a calibrated bundle in a folder beside it."""
+    bundle = export_run(made.parent, made, index, teaching.false_alarm_rate, overwrite=True)
     try:
-        calibrated = calibrate_bundle(made, index, calibration)
+        calibrated = calibrate_bundle(made, index, teaching.calibration)
     except BudgetError as error:
-        refused = str(error)
-    bundle = replace(bundle if calibrated is None else calibrated.bundle, folder=out)
+        return ArticleLesson(bundle, run, None, str(error))
+    return ArticleLesson(calibrated.bundle, run, calibrated, None)
+
+
+def _place(made: Path, out: Path) -> None:
     try:
         place_bundle(made, out)
     except OSError as error:
         raise EdgeLeatherError(cannot_write(out, error)) from error
     _LOGGER.info("exported to %s", out)
-    return Lesson(bundle, run, None if calibrated is None else replace(calibrated, bundle=bundle), refused, index)
+
+
+def _moved(lesson: ArticleLesson, folder: Path) -> ArticleLesson:
+    """The lesson of a bundle that lies in another folder now."""
+    bundle = replace(lesson.bundle, folder=folder)
+    calibrated = lesson.calibrated and replace(lesson.calibrated, bundle=bundle)
+    return replace(lesson, bundle=bundle, calibrated=calibrated)
 
 
 def _suspect_files(place: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (place / SUSPECTS_FILE, place / SHEET_FILE) if path.is_file()}
-
-
-def _finished(out: Path, place: Path, false_alarm_rate: float) -> Bundle | None:
-    """The bundle at `out` if the teaching that was interrupted in `place` had finished it; None otherwise."""
-    try:
-        run = to_json(travelling(read_run(place)))
-        if read_plain_file(out / ORIGINAL_FOLDER / RUN_FILE, LARGEST_RECORD_BYTES) != run:
-            return None
-        bundle = read_bundle(out, everything)
-    except (OSError, EdgeLeatherError):
-        return None
-    return bundle if bundle.manifest.thresholds[0].verdict.wished_rate == false_alarm_rate else None
+    """The list of suspects of all articles, and the sheet of each."""
+    lists = sorted((*place.glob(SUSPECTS_FILE), *place.glob(f"*/{SUSPECTS_FILE}")))
+    files: dict[str, bytes] = {}
+    for path in lists:
+        header, _, rows = path.read_bytes().partition(b"\n")
+        files[SUSPECTS_FILE] = files.get(SUSPECTS_FILE, header + b"\n") + rows
+        sheet = path.with_name(SHEET_FILE)
+        if sheet.is_file():
+            files[SHEET_FILE if path.parent == place else f"{path.parent.name}-{SHEET_FILE}"] = sheet.read_bytes()
+    return files
 
 
 @contextlib.contextmanager

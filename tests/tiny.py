@@ -77,6 +77,7 @@ def settings(**changes: object):  # type: ignore[no-untyped-def]
         "learning_rate": 0.0,
         "patience_epochs": 5,
         "suspects": "keep",
+        "article": "",
         "own": {},
         "seed": 0,
     }

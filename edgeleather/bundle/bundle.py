@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from edgeleather.bundle.articles import ARTICLES_FILE, read_articles
 from edgeleather.bundle.familiarity import Familiarity
 from edgeleather.bundle.manifest import (
     GRAPH_FILES,
@@ -47,9 +48,14 @@ class Bundle:
         return self.manifest.default_precision
 
     @property
+    def article(self) -> str:
+        """The article that it was taught; "" where there was only one, without a name."""
+        return self.manifest.thresholds[0].article
+
+    @property
     def looks(self) -> Familiarity | None:
         """How the good pictures look; None where the bundle cannot tell."""
-        return self.manifest.looks.get("")
+        return self.manifest.looks.get(self.article)
 
     def with_white_level(self, white_level: int | None) -> Bundle:
         """The same bundle with another white level for frames of 16 bits; None keeps the one that it has.
@@ -93,6 +99,9 @@ def read_bundle(folder: Path, needs: NeededFiles = without_original) -> Bundle:
     """
     if not folder.is_dir():
         raise EdgeLeatherError(f"expected a bundle folder at {folder}, found none. Make one with: edgeleather teach")
+    if (folder / ARTICLES_FILE).is_file():
+        names = ", ".join(str(one) for one in read_articles(folder).values())
+        raise EdgeLeatherError(f"{folder} holds the bundles of several articles. Name one of them: {names}")
     path = folder / MANIFEST_FILE
     if path.is_symlink():
         raise EdgeLeatherError(f"{folder}: {MANIFEST_FILE} is a link; a bundle holds plain files only. {_MEND}")
@@ -245,6 +254,10 @@ def _strangers(folder: Path) -> str:
     """What in a folder is no bundle's, in words; empty for a bundle and nothing else."""
     if folder.is_symlink() or not folder.is_dir():
         return "a link" if folder.is_symlink() else "a file"
+    if (folder / ARTICLES_FILE).is_file():
+        folders = list(read_articles(folder).values())
+        beside = [path.name for path in folder.iterdir() if path not in folders and path.name != ARTICLES_FILE]
+        return next((found for found in (*beside, *map(_strangers, folders)) if found), "")
     try:
         manifest = json.loads(read_plain_file(folder / MANIFEST_FILE, LARGEST_RECORD_BYTES))
         known = manifest["files"].keys() | {MANIFEST_FILE}

@@ -20,10 +20,14 @@ _FAINT = 32  # of 255; what a JPEG leaves of black beside white
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a check: the problems, how many pictures it read, and how many of the defective ones have a mask."""
+    """The result of a check: the problems, how many pictures it read, and how many of the defective ones have a mask.
+
+    `articles` counts the good training pictures of each article; it is empty where there is only one, without a name.
+    """
 
     problems: tuple[Problem, ...]
     train_good: int
+    articles: dict[str, int]
     test: dict[str, int]
     masks: int
     groups: int
@@ -42,11 +46,12 @@ def check_dataset(root: Path, white_level: int | None = None) -> Report:
     defective = [sample for sample in dataset.test if not sample.is_good]
     problems += [*_empty_classes(root), *_group_problems(dataset), *_orphan_masks(dataset), *_shared_masks(dataset)]
     problems += [*_depth_problems(index, white_level), *_leaks(index)]
-    problems += [problem for sample in defective for problem in _mask_problems(sample)]
+    problems += [problem for sample in defective for problem in _mask_problems(sample, root)]
     classes = sorted({sample.defect_class for sample in dataset.test})
     return Report(
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.message))),
         train_good=len(dataset.train_good),
+        articles={name: len(dataset.of_article(name).train_good) for name in dataset.articles},
         test={name: sum(sample.defect_class == name for sample in dataset.test) for name in classes},
         masks=sum(bool(sample.mask_paths) for sample in defective),
         groups=len({sample.group for sample in (*dataset.train_good, *dataset.test)}),
@@ -61,7 +66,7 @@ def _depth_problems(index: DatasetIndex, white_level: int | None) -> Iterator[Pr
             yield Problem(sample.name, str(error))
 
 
-def _mask_problems(sample: Sample) -> Iterator[Problem]:
+def _mask_problems(sample: Sample, root: Path) -> Iterator[Problem]:
     """What is odd about a mask that can be read: it is of use in training, and yet somebody should look at it."""
     if len(sample.mask_paths) != 1:
         return
@@ -70,7 +75,7 @@ def _mask_problems(sample: Sample) -> Iterator[Problem]:
         mask = read_image(path)
     except EdgeLeatherError:
         return  # the index has said why
-    name = f"ground_truth/{sample.defect_class}/{path.name}"
+    name = path.relative_to(root).as_posix()
     brightest = mask.max(axis=2)
     faint = np.count_nonzero((brightest > 0) & (brightest < _FAINT))
     if not mask.any():
@@ -101,13 +106,14 @@ def _empty_classes(root: Path) -> list[Problem]:
     return [
         Problem(folder.relative_to(root).as_posix(), "empty class: no picture in this folder.")
         for folder in folders
-        if not (folder.is_dir() and any(is_image(path) for path in folder.iterdir()))
+        if not (folder.is_dir() and any(is_image(path) for path in (*folder.glob("*"), *folder.glob("[!.]*/*"))))
     ]
 
 
 def _orphan_masks(dataset: Dataset) -> list[Problem]:
     expected = {path for sample in dataset.test for path in sample.mask_paths}
-    found = (path for path in sorted((dataset.root / "ground_truth").glob("*/*")) if is_image(path))
+    truth = dataset.root / "ground_truth"
+    found = (path for path in sorted((*truth.glob("*/*"), *truth.glob("*/*/*"))) if is_image(path) and path.is_file())
     return [
         Problem(path.relative_to(dataset.root).as_posix(), "mask without image: no picture in test/ belongs to it.")
         for path in found

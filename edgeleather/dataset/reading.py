@@ -1,4 +1,4 @@
-"""The MVTec-layout reader: which pictures there are, their class, mask and photograph. Pixels are read on demand."""
+"""The MVTec-layout reader: which pictures there are, their class, article, mask and photograph. Pixels are read on demand."""
 
 from __future__ import annotations
 
@@ -9,18 +9,28 @@ import os
 import posixpath
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeleather.arrays import AnyArray, UInt8Array
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.files import read_plain_file
 from edgeleather.imaging.images import is_image, read_image
 
+if TYPE_CHECKING:
+    from typing_extensions import Self  # Python 3.10 has none
+
 LAYOUT = "train/good/*.png, test/<class>/*.png and, where there are masks, ground_truth/<class>/<stem>_mask.png"
+ARTICLE_LAYOUT = (
+    "one subfolder per article with its pictures, in train/good and in every folder of test and ground_truth"
+)
 GROUPS_FILE = "groups.csv"
+_REPORT_FILES = frozenset(
+    {"report.md", "suspects.csv"}
+)  # `teach photos --out photos/bundle` leaves its report among them
 _MOST_GROUPS_BYTES = 64_000_000  # a million pictures
 
 _LOGGER = logging.getLogger(__name__)
@@ -91,9 +101,31 @@ class Dataset:
     train_good: tuple[Sample, ...]
     test: tuple[Sample, ...]
 
+    @property
+    def articles(self) -> tuple[str, ...]:
+        """The articles of its good pictures in alphabetical order; empty where it has only one, without a name."""
+        return tuple(sorted({sample.article for sample in self.train_good if sample.article}))
+
+    @property
+    def by_article(self) -> dict[str, Self]:
+        """The dataset of each article, by name; the whole one under "" where there is only one, without a name."""
+        return {article: self.of_article(article) for article in self.articles or ("",)}
+
+    def of_article(self, article: str) -> Self:
+        """The pictures of one article alone; all of them for an article without a name or a dataset without articles.
+
+        Test pictures that lie in no article's folder are of none of them.
+        """
+        if not article or not any(sample.article for sample in (*self.train_good, *self.test)):
+            return self
+        good, test = (tuple(one for one in part if one.article == article) for part in (self.train_good, self.test))
+        return replace(self, train_good=good, test=test)
+
 
 def read_dataset(root: Path, *, needs: str) -> Dataset:
     """List a dataset's pictures without opening them; a folder of pictures alone counts as `train/good`.
+
+    Subfolders of `train/good`, and of the folders of `test` and `ground_truth`, are articles.
 
     `needs` is "train", "test" or "any": the part that must not be empty.
 
@@ -188,9 +220,36 @@ def require_groups(dataset: Dataset) -> None:
 
 
 def _samples(root: Path, folder: Path, defect_class: str, groups: dict[str, str]) -> Iterator[Sample]:
+    """The pictures in a class's folder, or in its subfolders, which are articles."""
     if not folder.is_dir():
         return
-    masks = {} if defect_class == "good" else _masks(root / "ground_truth" / folder.name)
+    truth = root / "ground_truth" / folder.name
+    articles = [path for path in sorted(folder.iterdir()) if _has_pictures(path)]
+    if articles and _has_pictures(folder):
+        raise EdgeLeatherError(
+            f"{folder}: expected pictures of one article, or {ARTICLE_LAYOUT}; got both, with subfolders "
+            f"{', '.join(printable(path.name) for path in articles[:3])}. Move the pictures beside them into a subfolder of "
+            "their own, or these subfolders to another place."
+        )
+    if not articles:
+        yield from _samples_in(root, folder, truth, defect_class, "", groups)
+    for path in articles:
+        article = unicodedata.normalize("NFC", printable(path.name))
+        yield from _samples_in(root, path, truth / path.name, defect_class, article, groups)
+
+
+def _has_pictures(folder: Path) -> bool:
+    """Whether pictures lie in a folder that is neither hidden nor a report."""
+    if folder.name.startswith(".") or not folder.is_dir():
+        return False
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    return any(is_image(folder / name) for name in names) and not _REPORT_FILES.intersection(names)
+
+
+def _samples_in(
+    root: Path, folder: Path, truth: Path, defect_class: str, article: str, groups: dict[str, str]
+) -> Iterator[Sample]:
+    masks = {} if defect_class == "good" else _masks(truth)
     orphans = {mask for paths in masks.values() for mask in paths}
     passed_over = []
     for path in sorted(folder.iterdir()):
@@ -201,11 +260,11 @@ def _samples(root: Path, folder: Path, defect_class: str, groups: dict[str, str]
         name = path.relative_to(root).as_posix()
         own = tuple(mask for stem in (f"{path.stem}_mask", path.stem) for mask in masks.get(listed_name(stem), ()))
         orphans.difference_update(own)
-        yield Sample(path, name, defect_class, groups.get(listed_name(name), name), own)
+        yield Sample(path, name, defect_class, groups.get(listed_name(name), name), own, article)
     if orphans:
         _LOGGER.warning(
             "%s: passed over %d masks that belong to no picture (%s first); dataset check lists them all",
-            root / "ground_truth" / folder.name, len(orphans), min(orphans).name,
+            truth, len(orphans), min(orphans).name,
         )  # fmt: skip
     if passed_over:
         names = ", ".join(passed_over[:3]) + (", ..." if len(passed_over) > 3 else "")

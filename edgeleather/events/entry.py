@@ -23,6 +23,7 @@ def to_record(entry: Entry) -> dict[str, Any]:
         "frame": inspection.frame,
         "captured_at": inspection.captured_at,
         "source": inspection.source,
+        "article": inspection.article,
         "verdict": inspection.verdict,
         "score": inspection.score,
         "threshold": inspection.threshold,

@@ -96,9 +96,7 @@ class Journal:
         self._closing = threading.Event()
         try:
             self.pictures = (
-                DefectPictures(folder / PICTURES_FOLDER, settings.pictures, self._article)
-                if settings.pictures.keep
-                else None
+                DefectPictures(folder / PICTURES_FOLDER, settings.pictures) if settings.pictures.keep else None
             )
         except OSError as error:
             raise EdgeLeatherError(
@@ -235,14 +233,15 @@ class Journal:
     def _event(self, pending: PendingEvent) -> Event:
         topic, event_id, record, details, _ = pending
         at = details["at"] if "at" in details else record["captured_at"]
-        named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": self._article}
+        article = record.get("article") or self._article
+        named = {"id": event_id, "at": at, "topic": topic, "station": self._station, "article": article}
         try:
-            text = _as_json(named | record | details)
+            text = _as_json(record | named | details)
         except (ValueError, TypeError) as error:  # one record that has no JSON must not be the end of all others
             source = {key: record[key] for key in ("frame", "source") if key in record}
             text = json.dumps(named | source | {"error": f"this record could not be written: {error}"})
         text = text.encode("utf-8", "backslashreplace").decode()
-        return Event(event_id, at, topic, self._article, record.get("frame"), text)
+        return Event(event_id, at, topic, article, record.get("frame"), text)
 
 
 def _is_above_threshold(inspection: Inspection) -> bool:

@@ -73,8 +73,8 @@ class DefectPictures:
     A defect that comes too fast, or finds no room, has none; it is counted, never waited for. Used by one thread; another writes.
     """
 
-    def __init__(self, folder: Path, rules: PictureRules, article: str | None = None) -> None:
-        """Make the folder, and take stock of what is there; `article` is written on each picture.
+    def __init__(self, folder: Path, rules: PictureRules) -> None:
+        """Make the folder, and take stock of what is there.
 
         Raises:
             OSError: it cannot be made.
@@ -82,7 +82,7 @@ class DefectPictures:
         self.skipped = 0
         self.kept = 0
         self.first_error: str | None = None
-        self._folder, self._rules, self._article = folder, rules, article
+        self._folder, self._rules = folder, rules
         folder.mkdir(parents=True, exist_ok=True)
         for partial in folder.glob(".*.partial"):  # of a run that was killed
             partial.unlink(missing_ok=True)
@@ -142,7 +142,7 @@ class DefectPictures:
                 f"{self._folder}: fewer than {self._rules.free_floor_mb:g} MB are free, so no picture is kept. Make room there."
             )
         path = self._folder / name
-        write_image(path, draw_overlay(inspection, self._article))
+        write_image(path, draw_overlay(inspection))
         self.kept += 1
         self._there.append((name, path.stat().st_size))
         self._bytes += self._there[-1][1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -12,7 +13,7 @@ import numpy as np
 
 from edgeleather.arrays import AnyArray, Float32Array
 from edgeleather.bundle.bundle import Bundle
-from edgeleather.bundle.thresholds import VerdictThreshold
+from edgeleather.bundle.thresholds import Thresholds
 from edgeleather.engines.built import open_proven, open_trusted, proven, wanted_engine
 from edgeleather.engines.engine import MOST_THREADS, Engine
 from edgeleather.errors import EdgeLeatherError, printable, require_number, require_one_of
@@ -28,8 +29,9 @@ from edgeleather.inspection.decisions import (
     images_in,
     within_polygon,
 )
-from edgeleather.inspection.familiarity import FamiliarityCheck, Likeness
+from edgeleather.inspection.familiarity import Likeness
 from edgeleather.inspection.inference import FrameMap, infer_prepared
+from edgeleather.inspection.taught_article import ArticleRecognizer, TaughtArticle
 from edgeleather.sources.files import frame_of_picture
 from edgeleather.sources.frame import Frame
 
@@ -43,7 +45,8 @@ class Inspection:
     `anomaly_map` is float32 [h, w] of the part of the frame that `map_box_xywh` names, in frame pixels. `small_regions` were
     left out because the decision rules ask for larger ones. A frame that does not look like what was taught is `unfamiliar`, and
     `reason` says why; `distance` is how far it lies from the good pictures, in their standard deviations. `mm_per_px` is the
-    camera's scale where the decision rules have it.
+    camera's scale where the decision rules have it. `article` is the one that the frame was inspected as: the one that the
+    bundle knows or, where its article has no name, the one that the settings name.
 
     >>> import edgeleather as el
     >>> with el.load("bundle") as inspector:
@@ -69,6 +72,7 @@ class Inspection:
     reason: str | None = None
     distance: float | None = None
     mm_per_px: float | None = None
+    article: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class InspectorSettings:
 
     With neither `precision`, `backend` nor `trusted_engine` it is what `build --precision auto` chose on this machine, or else
     the bundle's own precision in ONNX Runtime. `trusted_engine` is an engine file that was built elsewhere; `input_kind` is
-    resize or tiles.
+    resize or tiles. `article` is what is inspected with a bundle of several articles; None: every frame's is recognised.
 
     Raises:
         EdgeLeatherError: an input kind or a fit that is not known, or no number of threads.
@@ -96,6 +100,7 @@ class InspectorSettings:
     white_level: int | None = None
     false_alarm_rate: float | None = None
     threads: int | None = None
+    article: str | None = None
     rules: DecisionRules = DecisionRules()
 
     def __post_init__(self) -> None:
@@ -117,38 +122,57 @@ class Inspector:
     True
     """
 
-    def __init__(self, bundle: Bundle, settings: InspectorSettings) -> None:
-        """Load the engine and replay one golden frame.
+    def __init__(self, bundles: Bundle | Sequence[Bundle], settings: InspectorSettings) -> None:
+        """Load the engine of a bundle, or of several articles' bundles, and replay one golden frame of each.
+
+        Of several, an article that the settings name is the only one to be inspected; the others tell what is none of it.
 
         Raises:
-            EdgeLeatherError: the bundle lacks the graph, the input mode has no threshold, or the engine fails the replay.
+            EdgeLeatherError: a bundle lacks the graph, the input mode has no threshold, an engine fails the replay, or the
+                articles differ in what images they take.
         """
-        self.mode = choose_mode(bundle, settings)
-        self.engine, self.graph = open_proven_engine(bundle, settings)
-        self.precision = self.engine.signature.precision
-        try:
-            self._set_thresholds(bundle, settings)
-        except BaseException:
-            self.engine.close()
-            raise
-
-    def _set_thresholds(self, bundle: Bundle, settings: InspectorSettings) -> None:
-        if self.engine.signature.image_size_hw != self.mode.image_size_hw:
-            raise EdgeLeatherError(f"{bundle.folder}: {self.graph} has another image size than the manifest.")
-        self.thresholds = bundle.thresholds_of(self.graph)
-        self._rate = settings.false_alarm_rate
-        self._rules = settings.rules
-        self._size_matters = settings.rules.depend_on_frame_size
-        self._verdicts: dict[int, VerdictThreshold] = {}
-        self._familiarity = FamiliarityCheck(bundle.looks, self.thresholds) if bundle.looks else None
-        self._frame_size_wh = settings.rules.frame_size_px
+        bundles = (bundles,) if isinstance(bundles, Bundle) else tuple(bundles)
+        self.mode = choose_mode(bundles[0], settings)
         if settings.fit and self.mode.kind == "tiles":
             raise EdgeLeatherError(f"--{settings.fit} is for --input resize; this bundle cuts frames into tiles.")
-        # A rate that cannot be had is an error now, not at the first frame; its number of tiles is not known yet.
-        if self.mode.kind == self.thresholds.input_kind:
-            self.verdict_for(self.thresholds.tiles_per_frame)
-        else:
-            self.thresholds.verdict_for(2 * self.thresholds.tiles_per_frame, self._rate)
+        self._rules = settings.rules
+        self._told = settings.article and printable(settings.article)
+        self._size_matters = settings.rules.depend_on_frame_size
+        self._frame_size_wh = settings.rules.frame_size_px
+        self.articles: dict[str, TaughtArticle] = {}
+        self._recognizer = None
+        if len(bundles) > 1:
+            self._recognizer = ArticleRecognizer({one.article: one.looks for one in bundles}, settings.article)
+        try:
+            for bundle in bundles:
+                if choose_mode(bundle, settings) != self.mode:
+                    raise EdgeLeatherError(f"{bundle.folder}: expected the images of the other articles, got others.")
+                if len(bundles) == 1 or settings.article in (None, bundle.article):
+                    self.articles[bundle.article] = _taught_article(bundle, settings, self.mode)
+        except BaseException:
+            self.close()
+            raise
+        self._first = next(iter(self.articles.values()))
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, of the first article where there are several."""
+        return self._first.engine
+
+    @property
+    def graph(self) -> str:
+        """The graph that the engine is of."""
+        return self._first.graph
+
+    @property
+    def precision(self) -> str:
+        """The precision that the engine computes in."""
+        return self.engine.signature.precision
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds, of the first article where there are several."""
+        return self._first.thresholds
 
     def inspect(self, picture: Frame | str | Path | AnyArray) -> Inspection:
         """The verdict on a frame, a picture file, or an image [h, w] or [h, w, 3] (BGR, 8 or 16 bits) as OpenCV gives it.
@@ -166,17 +190,20 @@ class Inspector:
             self._check_size(frame.image)
             prepared = prepare(frame.image, self.mode)
             appearance = self._appearance(prepared)
+            article, doubt = self._article_of(appearance)
             ready = time.perf_counter()
-            result = infer_prepared(self.engine, prepared)
+            result = infer_prepared(article.engine, prepared)
             inferred = time.perf_counter()
-            decision = self._decide(result, appearance)
+            decision = self._decide(result, appearance, article)
+            if doubt:
+                decision = decision._replace(verdict="unfamiliar", reason=doubt)
             if frame.frozen_seconds is not None:
                 decision = _frozen(decision, frame.frozen_seconds)
         except (EdgeLeatherError, cv2.error, MemoryError) as error:
             timings = _timings(frame, total=time.perf_counter() - started)
             return Inspection(
                 frame.index, frame.captured_at, frame.source, "failed", None, None, None, (), timings, _reason(error),
-                frame.image, None, None,
+                frame.image, None, None, article=self._told,
             )  # fmt: skip
         done = time.perf_counter()
         timings = _timings(frame, ready - started, inferred - ready, done - inferred, done - started)
@@ -184,7 +211,7 @@ class Inspector:
             frame.index, frame.captured_at, frame.source, decision.verdict, decision.score, decision.threshold,
             area_percent(decision.regions, prepared), decision.regions, timings, None, frame.image, decision.shown_map,
             prepared.frame_box_xywh, decision.small_regions, decision.reason, decision.distance,
-            self._rules.mm_per_px,
+            self._rules.mm_per_px, article.name or self._told,
         )  # fmt: skip
 
     def _check_size(self, image: AnyArray) -> None:
@@ -200,13 +227,20 @@ class Inspector:
                 "Set the camera's resolution back, or give new ones."
             )
 
+    def _article_of(self, appearance: list[float] | None) -> tuple[TaughtArticle, str | None]:
+        """The article that a frame is inspected as, and why it may be of none."""
+        if self._recognizer is None:
+            return self._first, None
+        name, doubt = self._recognizer.of(appearance)
+        return self.articles[name], doubt
+
     def _appearance(self, prepared: Prepared) -> list[float] | None:
         """How the inspected part of a frame looks, before its inference: then the picture is still in the processor's caches.
 
         None where the bundle cannot compare it, or where the part has too few pixels for contrast and sharpness.
         """
         polygon = self._rules.region_of_interest_xy
-        if self._familiarity is None:
+        if self._first.looks is None:
             return None
         if not polygon:
             return appearance_of(thinned(prepared)) if min(prepared.map_size_hw) >= _LEAST_SIDE_PX else None
@@ -215,14 +249,14 @@ class Inspector:
             return None
         return appearance_of(images_in(prepared, box))
 
-    def _decide(self, result: FrameMap, appearance: list[float] | None) -> _Decision:
+    def _decide(self, result: FrameMap, appearance: list[float] | None, article: TaughtArticle) -> _Decision:
         """From a frame's map and appearance to its verdict.
 
         Raises:
             EdgeLeatherError: the region of interest lies outside of the frame.
         """
         prepared, rules = result.prepared, self._rules
-        threshold = self.verdict_for(prepared.count).value
+        threshold = article.verdict_for(prepared.count).value
         anomaly_map, score, shown = result.anomaly_map, result.score, result.anomaly_map
         part = anomaly_map
         if rules.region_of_interest_xy:
@@ -232,36 +266,20 @@ class Inspector:
         regions: tuple[Region, ...] = ()
         small = 0
         if score > threshold:
-            found = rules.measured(find_regions(anomaly_map, prepared, threshold, self.pixel_threshold))
+            found = rules.measured(find_regions(anomaly_map, prepared, threshold, article.pixel_threshold))
             regions = tuple(region for region in found if rules.is_large_enough(region))
             small = len(found) - len(regions)
         verdict: VerdictName = "defect" if regions else "good"
         likeness = Likeness(None, None)
-        if self._familiarity and appearance:
-            likeness = self._familiarity.of(appearance, part, score, is_above=score > threshold)
+        if article.familiarity and appearance:
+            likeness = article.familiarity.of(appearance, part, score, is_above=score > threshold)
         if likeness.reason:
             verdict = "unfamiliar"
         return _Decision(verdict, score, threshold, regions, small, shown, likeness.distance, likeness.reason)
 
-    @property
-    def pixel_threshold(self) -> float:
-        """How far a defect reaches: T2 where test pictures with masks gave one, else T1."""
-        found = self.thresholds.t2_pixel or self.thresholds.t1_pixel
-        return found.value
-
-    @property
-    def verdicts(self) -> dict[int, VerdictThreshold]:
-        """The verdicts in use, by the number of tiles of a frame."""
-        return self._verdicts
-
-    def verdict_for(self, tiles: int) -> VerdictThreshold:
-        """The verdict's threshold for frames of this many tiles."""
-        if tiles not in self._verdicts:
-            self._verdicts[tiles] = self.thresholds.verdict_for(tiles, self._rate)
-        return self._verdicts[tiles]
-
     def close(self) -> None:
-        self.engine.close()
+        for article in self.articles.values():
+            article.engine.close()
 
     def __enter__(self) -> Inspector:
         return self
@@ -296,6 +314,15 @@ def _frame_of(picture: str | Path | AnyArray) -> Frame:
     if not path.exists():
         raise EdgeLeatherError(f"expected a picture at {path}, found nothing there.")
     return frame_of_picture(0, path)
+
+
+def _taught_article(bundle: Bundle, settings: InspectorSettings, mode: InputMode) -> TaughtArticle:
+    engine, graph = open_proven_engine(bundle, settings)
+    try:
+        return TaughtArticle(bundle, engine, graph, mode, settings.false_alarm_rate)
+    except BaseException:
+        engine.close()
+        raise
 
 
 def open_proven_engine(bundle: Bundle, settings: InspectorSettings) -> tuple[Engine, str]:

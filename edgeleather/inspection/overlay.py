@@ -17,7 +17,7 @@ _FONT_SIZE, _LINE_PX, _MARGIN_PX, _MOST_LINES = 0.42, 16, 6, 8
 _RED_BGR, _WHITE_BGR, _DARK_BGR = (40, 40, 230), (245, 245, 245), (38, 34, 32)
 
 
-def draw_overlay(inspection: Inspection, article: str | None = None) -> UInt8Array:
+def draw_overlay(inspection: Inspection) -> UInt8Array:
     """The frame with the contours of its regions, beside it the same with the anomaly map over it, and a header: [h, w, 3] BGR.
 
     The header names the verdict, the article where there is one, source, time and scale. An unfamiliar frame may have no map;
@@ -37,10 +37,10 @@ def draw_overlay(inspection: Inspection, article: str | None = None) -> UInt8Arr
     for region in inspection.regions:
         cv2.polylines(outlined, [np.array(region.contour_xy, np.int32)], True, _RED_BGR, thick)
     pair = np.hstack([outlined, heated])
-    return np.vstack([_band("   ".join(_header(inspection, article)), pair.shape[1], thick), pair])
+    return np.vstack([_band("   ".join(_header(inspection)), pair.shape[1], thick), pair])
 
 
-def _header(inspection: Inspection, article: str | None) -> list[str]:
+def _header(inspection: Inspection) -> list[str]:
     """What is to be read above the picture."""
     if inspection.verdict == "unfamiliar":
         found = ["unfamiliar", inspection.reason or ""]
@@ -49,7 +49,7 @@ def _header(inspection: Inspection, article: str | None) -> list[str]:
         found.append(f"area {inspection.defect_area_percent:.2f} %")
     when = datetime.fromtimestamp(inspection.captured_at).isoformat(" ", "seconds")
     scale = [] if inspection.mm_per_px is None else [f"{inspection.mm_per_px:g} mm/px"]
-    named = [article] if article else []
+    named = [inspection.article] if inspection.article else []
     return [*found, *named, inspection.source, f"frame {inspection.frame}", when, *scale]
 
 

@@ -49,14 +49,15 @@ class ThresholdPictures:
     """What a graph's thresholds are found on: held-out good pictures, and the test pictures of T2 and T3.
 
     There are none of the latter without a test set. `left_out_scores` are, by picture digest, scores of the other good pictures
-    under refits without their photograph; they
-    join the verdict's. `good_groups` counts the photographs of all good pictures.
+    under refits without their photograph; they join the verdict's. `good_groups` counts the photographs of all good pictures.
+    All are of one `article`.
     """
 
     held_out: Sequence[Sample]
     t2_t3: Sequence[Sample]
     left_out_scores: Mapping[str, float]
     good_groups: int
+    article: str
 
 
 def score_samples(
@@ -146,7 +147,7 @@ def find_thresholds(
     scores = (*good.scores, *pictures.left_out_scores.values())
     extrapolate = false_alarm_rate < DEFAULT_FALSE_ALARM_RATE and can_extrapolate(scores)
     return Thresholds(
-        article="",
+        article=pictures.article,
         graph=graph,
         input_kind=mode.kind,
         tiles_per_frame=good.tiles[0],

@@ -44,9 +44,12 @@ class GuardedRun:
 
     @contextlib.contextmanager
     def watched(self, hung_seconds: float, end_process: EndProcess | None = None) -> Iterator[None]:
-        """Watch the engine inside the block."""
-        before = self._inspector.engine
-        self._inspector.engine = engine = WatchedEngine(before)
+        """Watch the inspector's engines inside the block."""
+        articles = tuple(self._inspector.articles.values())
+        before = [article.engine for article in articles]
+        engines = [WatchedEngine(engine) for engine in before]
+        for article, engine in zip(articles, engines, strict=True):
+            article.engine = engine
 
         def give_up() -> None:
             try:
@@ -55,12 +58,13 @@ class GuardedRun:
                 if end_process:
                     end_process()
 
-        watchdog = Watchdog(engine, hung_seconds, self._stop, self._on_hung, give_up if end_process else None)
+        watchdog = Watchdog(engines, hung_seconds, self._stop, self._on_hung, give_up if end_process else None)
         try:
             yield
         finally:
             watchdog.close()
-            self._inspector.engine = before
+            for article, own in zip(articles, before, strict=True):
+                article.engine = own
 
     def _on_hung(self, detail: str) -> None:
         detail += f": frame {self._frame.index} of {self._frame.source}" if self._frame else ""

@@ -6,8 +6,9 @@ import contextlib
 import logging
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeleather import __version__
 from edgeleather.bundle.thresholds import VerdictThreshold
@@ -63,9 +64,17 @@ class RunSettings:
     is_station: bool = False
 
 
+class VerdictInUse(NamedTuple):
+    """The threshold that frames of an article ("" without a name) and of so many images were judged by."""
+
+    article: str
+    tiles: int
+    threshold: VerdictThreshold
+
+
 @dataclass
 class Summary(Counts):
-    """What a run came to, and by which engine and thresholds (`verdicts`, by the number of images of a frame).
+    """What a run came to, and by which engine (of the first article where there are several) and thresholds.
 
     `pictures_kept` and `pictures_skipped` are of defects beside the store, None without one.
     """
@@ -73,7 +82,7 @@ class Summary(Counts):
     precision: str = ""
     graph: str = ""
     backend: str = ""
-    verdicts: dict[int, VerdictThreshold] = field(default_factory=dict)
+    verdicts: tuple[VerdictInUse, ...] = ()
     pictures_kept: int | None = None
     pictures_skipped: int | None = None
     pictures_error: str | None = None
@@ -187,7 +196,11 @@ def _summary(counts: Counts, inspector: Inspector, journal: Journal | None) -> S
         precision=inspector.precision,
         graph=inspector.graph,
         backend=inspector.engine.signature.backend,
-        verdicts=dict(inspector.verdicts),
+        verdicts=tuple(
+            VerdictInUse(article.name, tiles, threshold)
+            for article in inspector.articles.values()
+            for tiles, threshold in article.verdicts.items()
+        ),
         pictures_kept=pictures.kept if pictures else None,
         pictures_skipped=pictures.skipped if pictures else None,
         pictures_error=pictures.first_error if pictures else None,

@@ -156,5 +156,6 @@ class StationSettings:
             white_level=self.input.white_level,
             false_alarm_rate=self.false_alarm_rate,
             threads=self.threads,
+            article=self.article,
             rules=self.decision,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edgeleather.arrays import UInt8Array
 from edgeleather.engines.engine import Engine, Maps, Signature
@@ -42,17 +42,19 @@ class Watchdog:
 
     def __init__(
         self,
-        engine: WatchedEngine,
+        engines: Sequence[WatchedEngine],
         hung_seconds: float,
         stop: Stop,
         on_hung: Callable[[str], None],
         give_up: Callable[[], None] | None,
     ) -> None:
-        """`on_hung` gets one sentence per call that hangs. `give_up`, where there is one, is called once from this thread.
+        """Watch engines, of which one at a time is called.
+
+        `on_hung` gets one sentence per call that hangs. `give_up`, where there is one, is called once from this thread.
 
         That happens when `stop` is overdue and the call has lasted for `hung_seconds`, or for ten seconds where those are fewer.
         """
-        self._engine, self._hung_seconds, self._stop = engine, hung_seconds, stop
+        self._engines, self._hung_seconds, self._stop = engines, hung_seconds, stop
         self._on_hung, self._give_up = on_hung, give_up
         self._closing = threading.Event()
         self._told_at: float | None = None
@@ -63,9 +65,13 @@ class Watchdog:
         self._closing.set()
         self._thread.join()
 
+    def _entered_at(self) -> float | None:
+        """Since when a call has been inside one of the engines; None between calls."""
+        return next((one.entered_at for one in self._engines if one.entered_at is not None), None)
+
     def _work(self) -> None:
         while not self._closing.wait(min(_LOOK_SECONDS, self._hung_seconds / 4)):
-            entered_at = self._engine.entered_at
+            entered_at = self._entered_at()
             if entered_at is None:
                 continue
             inside = time.monotonic() - entered_at
@@ -76,6 +82,6 @@ class Watchdog:
                 self._on_hung(f"a frame has been inside the engine for {inside:.0f} s")
             if is_given_up and self._give_up:
                 self._closing.wait(_LOOK_SECONDS)  # the fault is recorded meanwhile
-                if self._engine.entered_at == entered_at:
+                if self._entered_at() == entered_at:
                     self._give_up()
                     return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -30,7 +30,8 @@ class TrainingChoices:
 
     `image_size` is the longer side of the model's images in pixels, `patience` a number of epochs; `white_level` is the value
     of 16-bit pictures that is white; `suspects` says what is done with good pictures that may not be good: "leave-out", "keep",
-    or what an edited list of them says; `own` has values of the method's own settings by name.
+    or what an edited list of them says; `article` is the only one that is trained on; `own` has values of the method's own
+    settings by name.
 
     Raises:
         EdgeLeatherError: an input kind or a fit that is not known, or a number out of its range.
@@ -53,6 +54,7 @@ class TrainingChoices:
     learning_rate: float | None = None
     patience: int | None = None
     suspects: str | Path = "leave-out"
+    article: str | None = None
     own: Mapping[str, Scalar] = field(default_factory=dict)
     seed: int = 0
 
@@ -79,25 +81,46 @@ def require_train_extra() -> None:
             raise MissingPartError(module, "train")
 
 
-def train_chosen(dataset: Path | Dataset, choices: TrainingChoices, out: Path) -> Run:
+def train_chosen(
+    dataset: Path | Dataset, choices: TrainingChoices, out: Path, input_mode: InputMode | None = None
+) -> Run:
     """Train what a user chose on the good pictures of a dataset (a folder, or its index) and leave a run in `out`.
 
+    `input_mode` counts instead of the one that the choices and the pictures of all articles give.
+
     Raises:
-        EdgeLeatherError: the choices do not go together, or see `training.training.train`.
+        EdgeLeatherError: the choices do not go together, the dataset has several articles and none of them was chosen, or see
+            `training.training.train`.
         MissingPartError: the 'train' extra is not installed.
     """
     require_train_extra()
     preset, own = preset_and_own(choices)
     check_run_folder(out)
     index = index_dataset(dataset, needs="train")
+    _check_article(index, choices.article)
     from edgeleather.training.training import train
 
     settings = _settings(choices, preset, own, index)
+    settings = replace(settings, input_mode=input_mode or settings.input_mode)
     return train(index, settings, out, Path(choices.suspects) if settings.suspects == "listed" else None)
+
+
+def _check_article(index: DatasetIndex, article: str | None) -> None:
+    known = ", ".join(index.articles)
+    if article is not None and article not in index.articles:
+        there = f"one of {known}" if known else "none, since the good pictures lie in no subfolders"
+        raise EdgeLeatherError(f"{index.root}: expected the article to be {there}, got {article!r}.")
+    if article is None and len(index.articles) > 1:
+        raise EdgeLeatherError(
+            f"{index.root}: expected good pictures of one article, got those of {known}. Say which with --article, or make one "
+            "bundle of all with: edgeleather teach"
+        )
 
 
 def judge_good_pictures(dataset: Path | Dataset, choices: TrainingChoices, out: Path) -> tuple[Suspect, ...]:
     """Find the good pictures of a dataset that may not be good, and leave their list and sheet in the folder `out`.
+
+    Each picture is compared with those of its article.
 
     Of the choices, those of the model's images count.
 
@@ -117,7 +140,7 @@ def judge_good_pictures(dataset: Path | Dataset, choices: TrainingChoices, out: 
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgeLeatherError(cannot_write(out, error)) from error
-    judged = suspects_of(index, mode)
+    judged = tuple(one for part in index.by_article.values() for one in suspects_of(part, mode))
     write_suspects(judged, out)
     return tuple(one.suspect for one in judged)
 
@@ -171,6 +194,7 @@ def _settings(choices: TrainingChoices, preset: Preset, own: MethodSettings, ind
         learning_rate=choices.learning_rate or preset.learning_rate,
         batch_images=preset.batch_images,
         patience_epochs=choices.patience or preset.patience_epochs,
+        article=choices.article or (index.articles[0] if index.articles else ""),
         suspects=next((known for known in SUSPECT_CHOICES if known == str(choices.suspects)), "listed"),
         own=asdict(own),
         seed=choices.seed,

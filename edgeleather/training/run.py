@@ -26,9 +26,9 @@ class RunMismatchError(EdgeLeatherError):
 class TrainingSettings:
     """What a user chooses of a training; where nothing was chosen it is the preset's.
 
-    `suspects` says what is done with good pictures that may not be good: the default, or what a list of the user's says. `own`
-    has the method's own settings by name: as plain values, so that a run can be read where the method, which needs torch,
-    cannot be imported.
+    `suspects` says what is done with good pictures that may not be good: the default, or what a list of the user's says.
+    `article` is the one that is trained on, "" for a dataset without articles. `own` has the method's own settings by name: as
+    plain values, so that a run can be read where the method, which needs torch, cannot be imported.
     """
 
     method: str
@@ -41,6 +41,7 @@ class TrainingSettings:
     batch_images: int
     patience_epochs: int
     suspects: Literal["leave-out", "keep", "listed"]
+    article: str
     own: dict[str, Scalar]
     seed: int
 
@@ -121,7 +122,7 @@ class LeftOutScore:
 class Run:
     """Everything about a training: settings, pictures, versions, losses. Losses are of epoch 1 to the last one run."""
 
-    schema: Literal[4]
+    schema: Literal[5]
     created_at: str
     edgeleather: str
     settings: TrainingSettings
@@ -165,17 +166,21 @@ def check_run_folder(out: Path) -> None:
 
 
 def from_schema_3(data: dict[str, Any]) -> dict[str, Any]:
-    """A run of schema 3, which took all good pictures, as one of schema 4: what draem alone had moves into its own settings."""
+    """A run of schema 3 as one of schema 4: what draem alone had moves into the method's own settings."""
     settings = dict(data["settings"])
     width, textures = settings.pop("width"), settings.pop("textures")
     seed = settings.pop("seed")
     own = {} if width is None else {"width": width, "textures": textures}
     left_out = [score | {"answer": []} for score in data["left_out_scores"]]
+    return data | {"schema": 4, "settings": settings | {"own": own, "seed": seed}, "left_out_scores": left_out}
+
+
+def from_schema_4(data: dict[str, Any]) -> dict[str, Any]:
+    """A run of schema 4 as one of schema 5: it took all good pictures for good and knew no articles."""
+    settings, splits = {"suspects": "keep", "article": ""} | data["settings"], {"suspects": []} | data["splits"]
     if settings["method"] == "memory-bank":  # its features were those of two layers, as they are
-        own = {"fine_layer": False, "mean_share": 0.0}
-    settings |= {"suspects": "keep", "own": own, "seed": seed}
-    splits = data["splits"] | {"suspects": []}
-    return data | {"schema": 4, "settings": settings, "splits": splits, "left_out_scores": left_out}
+        settings["own"] = {"fine_layer": False, "mean_share": 0.0} | settings["own"]
+    return data | {"schema": 5, "settings": settings, "splits": splits}
 
 
-UPGRADES = {3: from_schema_3}
+UPGRADES = {3: from_schema_3, 4: from_schema_4}

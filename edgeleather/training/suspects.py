@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -189,8 +189,12 @@ def suspects_csv(suspects: Sequence[Suspect]) -> str:
     return text.getvalue()
 
 
-def listed_suspects(path: Path, samples: Sequence[IndexedSample]) -> tuple[Suspect, ...]:
+def listed_suspects(
+    path: Path, samples: Sequence[IndexedSample], elsewhere: Collection[str] = ()
+) -> tuple[Suspect, ...]:
     """The pictures of an edited list, with what shall be done with them; pictures that it does not name are good.
+
+    What it says of pictures `elsewhere`, which are of other articles, does not matter.
 
     Raises:
         EdgeLeatherError: the file cannot be read, lacks a column, or has a picture that there is not or an unknown use.
@@ -210,6 +214,8 @@ def listed_suspects(path: Path, samples: Sequence[IndexedSample]) -> tuple[Suspe
             raise EdgeLeatherError(f"{path}: expected the columns file and use, got {', '.join(map(str, row))}.")
         if use not in get_args(Use):
             raise EdgeLeatherError(f"{path}, line {line}: expected a use of {', '.join(get_args(Use))}, got {use!r}.")
+        if name not in known and name in elsewhere:
+            continue
         if name not in known:
             raise EdgeLeatherError(f"{path}, line {line}: {name} is no good training picture of this dataset.")
         found.append(

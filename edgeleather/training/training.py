@@ -6,7 +6,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -67,9 +67,11 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path, suspects: Pat
         RunMismatchError: `out` holds another run, or a damaged one.
         EdgeLeatherError: bad pictures, a loss that is not finite, or the disk is full.
     """
-    index = index_dataset(dataset, needs="train")
+    whole = index_dataset(dataset, needs="train")
+    index = whole.of_article(settings.article)
     index.require_fit(settings.input_mode)
-    splits, training, validation, judged = _split(index, settings, suspects)
+    elsewhere = {sample.name for sample in whole.train_good}
+    splits, training, validation, judged = _split(index, settings, suspects, elsewhere)
     _warn_of_flat_pictures(training, settings)
     if (out / RUN_FILE).exists():
         return _same_run(out, settings, splits)
@@ -87,7 +89,7 @@ def train(dataset: Dataset, settings: TrainingSettings, out: Path, suspects: Pat
         method.eval().finish(Examples(method, training).batches(settings.batch_images))
     state.seconds += time.perf_counter() - started
     run = Run(
-        schema=4,
+        schema=5,
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeleather=version("edgeleather"),
         settings=settings,
@@ -124,18 +126,18 @@ def _untrained(settings: TrainingSettings) -> Method:
 
 
 def _split(
-    dataset: DatasetIndex, settings: TrainingSettings, listed: Path | None
+    dataset: DatasetIndex, settings: TrainingSettings, listed: Path | None, elsewhere: Collection[str]
 ) -> tuple[Splits, ModelImages, ModelImages, tuple[JudgedSuspect, ...]]:
     """Which pictures go where, the model images of training and validation, and the suspects that were found.
 
     A picture that sets no threshold is trained on or validated with, where the rest of its photograph is; where that sets the
-    threshold it is left aside.
+    threshold it is left aside. `listed` may name pictures of other articles, `elsewhere`.
     """
     good = leave_out_copies(dataset.train_good)
     # Those of the threshold are prepared too: one that does not fit the input mode is told before hours of training.
     images = ModelImages(good, settings.input_mode, "preparing good pictures")
     judged = find_suspects(images, good) if settings.suspects == "leave-out" else ()
-    suspects = listed_suspects(listed, good) if listed else tuple(one.suspect for one in judged)
+    suspects = listed_suspects(listed, good, elsewhere) if listed else tuple(one.suspect for one in judged)
     log_suspects(suspects, len(good))
     use = {one.name: one.use for one in suspects}
     typical = [sample for sample in good if use.get(sample.name, "keep") == "keep"]

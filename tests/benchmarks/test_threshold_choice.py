@@ -79,7 +79,7 @@ def test_a_score_is_written_for_each_graph_with_where_it_came_from(bundle_copy, 
     assert report["threshold"]["chosen_on"] == report["labelled"]["pictures"]
     assert "no measurement" in report["notes"][0] and "no measurement" in report["threshold"]["description"]
     with open_inspector(bundle_copy) as inspector:
-        assert inspector.verdict_for(1).rule == "chosen"
+        assert inspector.articles[""].verdict_for(1).rule == "chosen"
 
 
 def test_a_rate_is_that_of_each_graphs_good_scores_and_leaves_labelled_pictures_a_measurement(

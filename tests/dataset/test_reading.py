@@ -7,7 +7,7 @@ import pytest
 
 from edgeleather.dataset.reading import read_dataset, read_groups, require_groups
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.imaging.images import write_image
+from edgeleather.imaging.images import read_image, write_image
 from tests.tiny import SETTINGS
 
 
@@ -80,3 +80,56 @@ def test_a_groups_file_that_names_other_pictures_is_refused(dataset_folder, tmp_
     with pytest.raises(EdgeLeatherError, match=r"24 of 24 are not named, train/good/000\.png first"):
         require_groups(read_dataset(tmp_path, needs="train"))
     require_groups(read_dataset(dataset_folder, needs="train"))
+
+
+def with_articles(dataset_folder, root):
+    """The tiny data set as two articles, the second of which is a copy in other colours."""
+    for part in ("train/good", "test/good", "test/hole", "ground_truth/hole"):
+        for path in sorted((dataset_folder / part).iterdir()):
+            for article in ("beige", "schwarz glänzend"):
+                target = root / part / article / path.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                image = read_image(path)
+                dark = article != "beige" and not part.startswith("ground_truth")
+                write_image(target, image // 3 if dark else image)
+    return root
+
+
+def test_subfolders_are_articles_with_their_tests_and_masks(dataset_folder, tmp_path):
+    dataset = read_dataset(with_articles(dataset_folder, tmp_path), needs="train")
+    assert dataset.articles == ("beige", "schwarz glänzend")
+    beige = dataset.of_article("beige")
+    assert {sample.article for sample in (*beige.train_good, *beige.test)} == {"beige"}
+    assert len(beige.train_good) == SETTINGS.train_good and 2 * len(beige.test) == len(dataset.test)
+    assert all(len(sample.mask_paths) == 1 for sample in dataset.test if not sample.is_good)
+    assert {path.parent.name for sample in beige.test for path in sample.mask_paths} == {"beige"}
+    assert dataset.of_article("") is dataset and list(dataset.by_article) == list(dataset.articles)
+
+
+def test_test_pictures_in_no_articles_folder_are_of_none(dataset_folder, tmp_path):
+    root = with_articles(dataset_folder, tmp_path)
+    shutil.rmtree(root / "test/hole")
+    shutil.copytree(dataset_folder / "test/hole", root / "test/hole")
+    dataset = read_dataset(root, needs="train")
+    assert {sample.article for sample in dataset.test if not sample.is_good} == {""}
+    assert all(sample.is_good for sample in dataset.of_article("beige").test)
+
+
+def test_a_plain_folder_of_subfolders_is_articles_too(dataset_folder, tmp_path):
+    root = with_articles(dataset_folder, tmp_path / "all")
+    dataset = read_dataset(root / "train/good", needs="train")
+    assert dataset.articles == ("beige", "schwarz glänzend") and not dataset.test
+
+
+def test_pictures_beside_articles_are_refused_but_a_report_is_no_article(dataset_folder, tmp_path):
+    root = tmp_path / "photos"
+    shutil.copytree(dataset_folder / "train/good", root)
+    report = root / "bundle-report"
+    report.mkdir()
+    (report / "report.md").write_text("# Accuracy against speed")
+    shutil.copy(root / "000.png", report / "accuracy-speed.png")
+    assert read_dataset(root, needs="train").articles == ()
+    (root / "brown").mkdir()
+    shutil.copy(root / "000.png", root / "brown")
+    with pytest.raises(EdgeLeatherError, match="expected pictures of one article, or one subfolder per article"):
+        read_dataset(root, needs="train")

@@ -142,11 +142,12 @@ def test_rows_have_contours_and_pictures_the_article(tmp_path, noise_bgr, monkey
     monkeypatch.setattr(overlay, "_band", lambda text, width, thick: drawn.append(text) or noise_bgr[:1].repeat(2, 1))
     journal = opened(tmp_path)
     region = Region((3, 4, 10, 11), 80, None, 2.0, ((3, 4), (12, 4), (12, 14)))
-    journal.take(replace(inspection(0, "defect", noise_bgr), regions=(region,)))
+    journal.take(replace(inspection(0, "defect", noise_bgr), regions=(region,), article="kid"))  # that of this frame
     journal.close(Stop())
     (row,) = bodies(tmp_path, "defect")
+    assert row["article"] == "kid"
     assert row["regions"][0]["contour_xy"] == [[3, 4], [12, 4], [12, 14]]
-    assert len(drawn) == 1 and "   calf   x.png   frame 0   " in drawn[0]
+    assert len(drawn) == 1 and "   kid   x.png   frame 0   " in drawn[0]
 
 
 def test_pictures_of_one_moment_overwrite_none(tmp_path, noise_bgr):

@@ -99,8 +99,8 @@ def test_a_trusted_engine_may_be_named_by_a_text(bundle):
 def test_a_rarer_false_alarm_rate_raises_the_threshold(bundle):
     made = Inspector(bundle, InspectorSettings(false_alarm_rate=1e-3))
     try:
-        assert made.verdict_for(1).rule == "extrapolated"
-        assert made.verdict_for(1).value >= made.thresholds.verdict.value
+        assert made.articles[""].verdict_for(1).rule == "extrapolated"
+        assert made.articles[""].verdict_for(1).value >= made.thresholds.verdict.value
     finally:
         made.close()
 

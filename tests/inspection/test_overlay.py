@@ -33,12 +33,12 @@ def test_the_contour_is_drawn_and_no_box():
 
 
 def test_the_header_names_article_source_time_and_scale():
-    words = _header(defect(mm_per_px=0.08), "nappa-black")
+    words = _header(defect(mm_per_px=0.08, article="nappa-black"))
     assert words[:5] == ["defect", "2.000 > 1.000", "area 19.50 %", "nappa-black", "line/000.png"]
     assert words[5] == "frame 3" and words[6].startswith("2023-11-1") and words[7:] == ["0.08 mm/px"]
-    plain = _header(defect(), None)
+    plain = _header(defect())
     assert plain == [word for word in words if word not in ("nappa-black", "0.08 mm/px")]
-    unfamiliar = _header(defect(verdict="unfamiliar", score=None, reason="too dark"), None)
+    unfamiliar = _header(defect(verdict="unfamiliar", score=None, reason="too dark"))
     assert unfamiliar[:3] == ["unfamiliar", "too dark", "line/000.png"]
 
 
