@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 from edgeleather.bundle.bundle import Bundle, NeededFiles
 from edgeleather.bundle.golden import GOLDEN_FOLDER, answers_file
 from edgeleather.bundle.manifest import GRAPH_FILES, INT8_7BIT_GRAPH, Manifest
 from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.machine import saturates_integer_products
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def graph_files(backend: str, precision: str) -> tuple[str, ...]:
@@ -43,6 +46,19 @@ def graphs_of(bundle: Bundle, precision: str, backend: str = REFERENCE_BACKEND) 
             f"{bundle.folder}: expected a graph {wanted[0]}, this bundle has {have}. Calibrate it with: {mend}"
         )
     return found
+
+
+def default_precision(bundle: Bundle) -> str:
+    """The bundle's own precision, or fp32 where that is INT8 without a graph that this processor computes without saturation."""
+    own = bundle.default_precision
+    if own == "int8" and saturates_integer_products() and INT8_7BIT_GRAPH not in bundle.manifest.files:
+        # An 8-bit graph fails its golden frames here, or gives scores that are too high: neither is a fault of this machine.
+        _LOGGER.warning(
+            "%s: this processor has no integer dot products, and the bundle has no 7-bit INT8 graph: inspecting in fp32.",
+            printable(str(bundle.folder)),
+        )
+        return "fp32"
+    return own
 
 
 def for_inspection(precision: str | None, backend: str = REFERENCE_BACKEND) -> NeededFiles:
