@@ -17,6 +17,7 @@ from edgeleather.engines.built import open_proven, open_trusted, proven, wanted_
 from edgeleather.engines.engine import MOST_THREADS, Engine
 from edgeleather.errors import EdgeLeatherError, printable, require_number, require_one_of
 from edgeleather.imaging.appearance import appearance_of, thinned
+from edgeleather.imaging.images import image_digest
 from edgeleather.imaging.preprocess import Fit, InputMode, Prepared, prepare
 from edgeleather.inspection.decisions import (
     DecisionRules,
@@ -141,6 +142,8 @@ class Inspector:
         self._size_matters = settings.rules.depend_on_frame_size
         self._verdicts: dict[int, VerdictThreshold] = {}
         self._familiarity = FamiliarityCheck(bundle.looks, self.thresholds) if bundle.looks else None
+        images = bundle.manifest.images
+        self._taught = frozenset((*images.training, *images.validation, *images.threshold))
         self._frame_size_wh = settings.rules.frame_size_px
         if settings.fit and self.mode.kind == "tiles":
             raise EdgeLeatherError(f"--{settings.fit} is for --input resize; this bundle cuts frames into tiles.")
@@ -170,6 +173,8 @@ class Inspector:
             result = infer_prepared(self.engine, prepared)
             inferred = time.perf_counter()
             decision = self._decide(result, appearance)
+            if decision.reason and image_digest(frame.image) in self._taught:
+                decision = _taught(decision)
             if frame.frozen_seconds is not None:
                 decision = _frozen(decision, frame.frozen_seconds)
         except (EdgeLeatherError, cv2.error, MemoryError) as error:
@@ -281,6 +286,11 @@ class _Decision(NamedTuple):
     shown_map: Float32Array
     distance: float | None
     reason: str | None
+
+
+def _taught(decision: _Decision) -> _Decision:
+    """The decision on a picture that the bundle was taught with: its map may be lower than that of any other good picture."""
+    return decision._replace(verdict="defect" if decision.regions else "good", reason=None)
 
 
 def _frozen(decision: _Decision, seconds: float) -> _Decision:
