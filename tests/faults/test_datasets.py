@@ -207,7 +207,10 @@ def test_pictures_in_folders_that_the_layout_has_not_are_said_to_be_passed_over(
     with caplog.at_level(logging.WARNING):
         read_dataset(leather, needs="train")
     told = [record.getMessage().split("; the layout")[0] for record in caplog.records]
-    assert told == [f"{leather}: passed over the pictures in Test", f"{leather / 'train'}: passed over the pictures in Good, bad"]
+    assert told == [
+        f"{leather}: passed over the pictures in Test",
+        f"{leather / 'train'}: passed over the pictures in Good, bad",
+    ]
 
 
 def test_pixels_that_no_white_level_helps_are_told_as_such(leather):
