@@ -131,9 +131,7 @@ def wanted_engine(bundle: Bundle, backend: str | None = None, precision: str | N
     if choice:
         return choice.backend, choice.precision
     backend = backend or REFERENCE_BACKEND
-    if precision is None:
-        precision = default_precision(bundle) if backend == REFERENCE_BACKEND else bundle.default_precision
-    return backend, precision
+    return backend, precision or default_precision(bundle, backend)
 
 
 def open_engine(bundle: Bundle, graph: str, precision: str, threads: int | None, backend: str) -> Engine:

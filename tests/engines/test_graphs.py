@@ -36,6 +36,7 @@ def test_a_processor_that_saturates_tries_the_7_bit_graph_first(bundle, monkeypa
 
 @pytest.mark.parametrize(("saturates", "taken"), [(False, "int8"), (True, "fp32")])
 def test_without_a_7_bit_graph_a_processor_that_saturates_takes_fp32_unless_told(bundle, monkeypatch, saturates, taken):
+    """`teach` leaves such a bundle where that graph breaks the budget: it is of use on the machine that made it."""
     monkeypatch.setattr("edgeleather.engines.graphs.saturates_integer_products", lambda: saturates)
     files = {name: record for name, record in bundle.manifest.files.items() if name != INT8_7BIT_GRAPH}
     lacking = replace(bundle, manifest=replace(bundle.manifest, files=files))
