@@ -25,7 +25,7 @@ from edgeleather.benchmarks.threshold_report import threshold_report
 from edgeleather.bundle.bundle import Bundle, read_bundle, update_bundle
 from edgeleather.bundle.thresholds import ThresholdChoice, Thresholds
 from edgeleather.dataset.index import index_dataset
-from edgeleather.engines.graphs import graphs_of
+from edgeleather.engines.graphs import default_precision, graphs_of
 from edgeleather.engines.table import REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import cannot_write, require_folder, write_atomically
@@ -99,7 +99,7 @@ def choose_threshold(
     opened = read_bundle(Path(bundle)).with_white_level(white_level)
     place = None if out is None else Path(os.path.abspath(out))  # noqa: PTH100 - resolve() would follow a link
     _check_before_work(opened, data, wish, place)
-    precision = precision or opened.default_precision
+    precision = precision or default_precision(opened)
     if data is None:
         graph = graphs_of(opened, precision, REFERENCE_BACKEND)[0]
         chosen = _chosen(opened, graph, wish, (), None)

@@ -35,6 +35,14 @@ def ending_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def ending_behind(error: BaseException) -> BaseException | None:
+    """The ending that a library turned into an error of its own, as a module in C does whose import a signal interrupts."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, SystemExit | KeyboardInterrupt):
+        behind = behind.__cause__ or behind.__context__
+    return behind
+
+
 def _end(number: int, frame: object) -> None:
     with contextlib.suppress(OSError):  # the terminal is gone
         click.echo(f"Error: {INTERRUPTED}", err=True)

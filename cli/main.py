@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from edgeleather import __version__
-from edgeleather.cli.endings import INTERRUPTED, ending_on_signals
+from edgeleather.cli.endings import INTERRUPTED, ending_behind, ending_on_signals
 from edgeleather.cli.log_options import add_log_options, log_options
 from edgeleather.errors import EdgeLeatherError, printable
 
@@ -59,7 +59,7 @@ class CommandTable(click.Group):
                 stream.reconfigure(errors="backslashreplace")  # a file name must not end a run on an ASCII terminal
         try:
             with ending_on_signals():
-                return super().invoke(ctx)
+                return self._invoke(ctx)
         except EdgeLeatherError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
@@ -74,6 +74,14 @@ class CommandTable(click.Group):
             raise click.ClickException(_OUT_OF_MEMORY) from error
         except KeyboardInterrupt as interrupt:
             raise click.ClickException(INTERRUPTED) from interrupt
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if ending := ending_behind(error):
+                raise ending from None
+            raise
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -32,7 +32,7 @@ from edgeleather.engines.engine import (
     check_settings,
     load_engine,
 )
-from edgeleather.engines.graphs import for_inspection, graphs_of
+from edgeleather.engines.graphs import default_precision, for_inspection, graphs_of
 from edgeleather.engines.replay import Replay, first_proven, require_golden
 from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
 from edgeleather.engines.timing import median_ms, sample_ns
@@ -124,8 +124,8 @@ def build_engine(folder: Path, backend: str, precision: str | None, settings: Bu
         EdgeLeatherError: see `build`.
     """
     check_settings(backend, settings)
-    bundle = read_bundle(folder, for_inspection(precision, backend))
-    wanted = precision or bundle.default_precision
+    wanted = precision or default_precision(read_bundle(folder, lambda _: ()), backend)
+    bundle = read_bundle(folder, for_inspection(wanted, backend))
     graphs = graphs_of(bundle, wanted, backend)
     return first_proven(graphs, lambda graph: _build(bundle, graph, backend, wanted, settings))
 

@@ -8,7 +8,7 @@ import logging
 import os
 import posixpath
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,8 +137,9 @@ def read_dataset(root: Path, *, needs: str) -> Dataset:
         raise EdgeLeatherError(f"expected a dataset folder at {root}, found {found}. Its layout is {LAYOUT}.")
     groups = read_groups(root)
     if (root / "train").is_dir() or (root / "test").is_dir():
-        for folder in (root, root / "train", root / "test"):
-            _warn_of_strays(folder)
+        _warn_of_strays(root, ("train", "test", "ground_truth"))
+        _warn_of_strays(root / "train", ("good",))
+        _warn_of_strays(root / "test")
         train = tuple(_samples(root, root / "train" / "good", "good", groups))
         test = tuple(
             sample
@@ -271,13 +272,21 @@ def _samples_in(
         _LOGGER.warning("%s: passed over %d entries that are no picture files (%s)", folder, len(passed_over), names)
 
 
-def _warn_of_strays(folder: Path) -> None:
-    """Say that pictures lie where the layout has none."""
-    strays = [path.name for path in sorted(folder.iterdir()) if is_image(path)] if folder.is_dir() else []
+def _warn_of_strays(folder: Path, known: Sequence[str] | None = None) -> None:
+    """Say that pictures lie where the layout has none: in the folder itself, or in folders of it that are not among `known`."""
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    strays = [path.name for path in entries if is_image(path) and not path.is_dir()]
     if strays:
         _LOGGER.warning(
             "%s: passed over %d pictures (%s first); the layout is %s", folder, len(strays), strays[0], LAYOUT
         )
+    unknown = [path for path in entries if path.is_dir() and path.name not in known] if known else []
+    if others := [path.name for path in unknown if not path.name.startswith(".") and _holds_pictures(path)]:
+        _LOGGER.warning("%s: passed over the pictures in %s; the layout is %s", folder, ", ".join(others), LAYOUT)
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(is_image(Path(name)) for _, _, files in os.walk(folder) for name in files)
 
 
 def _masks(folder: Path) -> Mapping[str, list[Path]]:

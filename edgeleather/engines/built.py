@@ -13,7 +13,7 @@ from typing import Literal
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.manifest import GRAPH_FILES, Manifest
 from edgeleather.engines.engine import Engine, Signature, backend_module, load_engine
-from edgeleather.engines.graphs import graphs_of
+from edgeleather.engines.graphs import default_precision, graphs_of
 from edgeleather.engines.replay import first_proven, require_golden
 from edgeleather.engines.table import BACKENDS, REFERENCE_BACKEND
 from edgeleather.errors import EdgeLeatherError
@@ -121,7 +121,8 @@ def read_choice(bundle: Bundle) -> Choice | None:
 def wanted_engine(bundle: Bundle, backend: str | None = None, precision: str | None = None) -> tuple[str, str]:
     """The backend and the precision to inspect with: those that are named, or what `build --precision auto` chose here.
 
-    Where neither is named and nothing was chosen on this machine, it is the bundle's own precision in the reference backend.
+    Where neither is named and nothing was chosen on this machine, it is the bundle's own precision in the reference backend, or
+    fp32 where this processor cannot compute that.
 
     Raises:
         EdgeLeatherError: the record of the choice is damaged.
@@ -129,7 +130,8 @@ def wanted_engine(bundle: Bundle, backend: str | None = None, precision: str | N
     choice = None if backend or precision else read_choice(bundle)
     if choice:
         return choice.backend, choice.precision
-    return backend or REFERENCE_BACKEND, precision or bundle.default_precision
+    backend = backend or REFERENCE_BACKEND
+    return backend, precision or default_precision(bundle, backend)
 
 
 def open_engine(bundle: Bundle, graph: str, precision: str, threads: int | None, backend: str) -> Engine:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 from edgeleather.bundle.bundle import Bundle, NeededFiles
 from edgeleather.bundle.golden import GOLDEN_FOLDER, answers_file
 from edgeleather.bundle.manifest import GRAPH_FILES, INT8_7BIT_GRAPH, Manifest
 from edgeleather.engines.table import REFERENCE_BACKEND, capabilities
-from edgeleather.errors import EdgeLeatherError
+from edgeleather.errors import EdgeLeatherError, printable
 from edgeleather.machine import saturates_integer_products
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def graph_files(backend: str, precision: str) -> tuple[str, ...]:
@@ -45,11 +48,25 @@ def graphs_of(bundle: Bundle, precision: str, backend: str = REFERENCE_BACKEND) 
     return found
 
 
-def for_inspection(precision: str | None, backend: str = REFERENCE_BACKEND) -> NeededFiles:
-    """The files that an inspection at a precision reads (None: the bundle's default): its graphs and golden frames."""
+def default_precision(bundle: Bundle, backend: str = REFERENCE_BACKEND) -> str:
+    """The bundle's own precision; in the reference backend fp32 where INT8 is its own and no graph of it fits this processor."""
+    own = bundle.default_precision
+    lacks_graph = own == "int8" and INT8_7BIT_GRAPH not in bundle.manifest.files
+    if lacks_graph and backend == REFERENCE_BACKEND and saturates_integer_products():
+        # An 8-bit graph fails its golden frames here, or gives scores that are too high: neither is a fault of this machine.
+        _LOGGER.warning(
+            "%s: this processor has no integer dot products, and the bundle has no 7-bit INT8 graph: fp32 is taken.",
+            printable(str(bundle.folder)),
+        )
+        return "fp32"
+    return own
+
+
+def for_inspection(precision: str, backend: str) -> NeededFiles:
+    """The files that an inspection at a precision reads: its graphs and golden frames."""
 
     def needs(manifest: Manifest) -> Collection[str]:
-        graphs = graph_files(backend, precision or manifest.default_precision)
+        graphs = graph_files(backend, precision)
         frames = [name for name in manifest.files if name.startswith(f"{GOLDEN_FOLDER}/") and name.endswith(".png")]
         return {*graphs, *(answers_file(graph) for graph in graphs), *frames} & manifest.files.keys()
 

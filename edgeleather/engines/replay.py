@@ -15,6 +15,7 @@ from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.golden import GoldenAnswer, GoldenAnswers, read_answers, read_frame
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.machine import saturates_integer_products
 
 Result = TypeVar("Result")
 
@@ -84,10 +85,16 @@ def require_golden(bundle: Bundle, engine: Engine, graph: str, frames: int | Non
         raise GoldenError(
             f"{bundle.folder}: {engine.signature.backend} does not give the recorded answers to the golden frames "
             f"({100 * result.worst_deviation:.2g} % off, {100 * SCORE_TOLERANCE:g} % allowed; flipped: "
-            f"{', '.join(result.flipped) or 'none'}). Another version of {engine.signature.backend} or a fault of this "
-            "machine is the likely cause: run 'edgeleather doctor BUNDLE', and do not inspect with it."
+            f"{', '.join(result.flipped) or 'none'}). {_likely_cause(engine)}: run 'edgeleather doctor BUNDLE', and do not "
+            "inspect with it."
         )
     return result
+
+
+def _likely_cause(engine: Engine) -> str:
+    if engine.signature.precision == "int8" and saturates_integer_products():
+        return "INT8 saturates on this processor, which has no integer dot products; use another precision"
+    return f"Another version of {engine.signature.backend} or a fault of this machine is the likely cause"
 
 
 def first_proven(graphs: Sequence[str], attempt: Callable[[str], Result]) -> Result:

@@ -18,6 +18,7 @@ from edgeleather.engines.built import open_proven, open_trusted, proven, wanted_
 from edgeleather.engines.engine import MOST_THREADS, Engine
 from edgeleather.errors import EdgeLeatherError, printable, require_number, require_one_of
 from edgeleather.imaging.appearance import appearance_of, thinned
+from edgeleather.imaging.images import image_digest
 from edgeleather.imaging.preprocess import Fit, InputMode, Prepared, prepare
 from edgeleather.inspection.decisions import (
     DecisionRules,
@@ -195,6 +196,8 @@ class Inspector:
             result = infer_prepared(article.engine, prepared)
             inferred = time.perf_counter()
             decision = self._decide(result, appearance, article)
+            if decision.reason and image_digest(frame.image) in article.pictures:
+                decision = _taught(decision)
             if doubt:
                 decision = decision._replace(verdict="unfamiliar", reason=doubt)
             if frame.frozen_seconds is not None:
@@ -299,6 +302,11 @@ class _Decision(NamedTuple):
     shown_map: Float32Array
     distance: float | None
     reason: str | None
+
+
+def _taught(decision: _Decision) -> _Decision:
+    """The decision on a picture that the bundle was taught with: its map may be lower than that of any other good picture."""
+    return decision._replace(verdict="defect" if decision.regions else "good", reason=None)
 
 
 def _frozen(decision: _Decision, seconds: float) -> _Decision:

@@ -38,6 +38,8 @@ class TaughtArticle:
         self.thresholds: Thresholds = bundle.thresholds_of(graph)
         self.looks = bundle.looks
         self.familiarity = FamiliarityCheck(bundle.looks, self.thresholds) if bundle.looks else None
+        used = bundle.manifest.images
+        self.pictures = frozenset((*used.training, *used.validation, *used.threshold))  # the digests of those taught with
         self.verdicts: dict[int, VerdictThreshold] = {}  # in use, by the number of tiles of a frame
         self._rate = false_alarm_rate
         # A rate that cannot be had is an error now, not at the first frame; its number of tiles is not known yet.

@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from edgeleather.cli.endings import ending_on_signals, ending_signals
+from edgeleather.cli.main import CommandTable
 from edgeleather.cli.reporting import stop_on_signals
 from edgeleather.events.stop import Stop
 
@@ -44,6 +47,23 @@ def test_a_command_ends_by_an_exception_so_that_nothing_half_made_stays(number, 
         time.sleep(1)
     assert exit_of.value.code == 128 + number and signal.getsignal(number) == before
     assert "interrupted. Nothing half-written is left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 1)])
+def test_an_ending_that_a_library_makes_an_error_of_is_still_one(number, code, monkeypatch):
+    """ONNX Runtime's module says "initialization failed" where a signal comes during its import."""
+
+    @click.command()
+    def importing():
+        try:
+            signal.raise_signal(getattr(signal, number))
+        except BaseException as ending:
+            raise ImportError("initialization failed") from ending
+
+    monkeypatch.setattr(CommandTable, "get_command", lambda *_: importing)
+    result = CliRunner().invoke(CommandTable(), ["importing"])
+    assert result.exit_code == code and isinstance(result.exception, SystemExit)
+    assert result.output.count("Error: interrupted. Nothing half-written is left") == 1
 
 
 def test_a_loop_is_stopped_by_the_first_signal_and_ended_by_the_second(number):

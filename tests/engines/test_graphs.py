@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from edgeleather.bundle.manifest import FP32_GRAPH, INT8_7BIT_GRAPH, INT8_GRAPH
+from edgeleather.engines.built import wanted_engine
 from edgeleather.engines.graphs import graph_files, graphs_of
 from edgeleather.errors import EdgeLeatherError
 
@@ -29,3 +32,14 @@ def test_a_processor_that_saturates_tries_the_7_bit_graph_first(bundle, monkeypa
     monkeypatch.setattr("edgeleather.engines.graphs.saturates_integer_products", lambda: saturates)
     assert graphs_of(bundle, "int8")[0] == first and len(graphs_of(bundle, "int8")) == 2
     assert graphs_of(bundle, "fp32") == (FP32_GRAPH,)
+
+
+@pytest.mark.parametrize(("saturates", "taken"), [(False, "int8"), (True, "fp32")])
+def test_without_a_7_bit_graph_a_processor_that_saturates_takes_fp32_unless_told(bundle, monkeypatch, saturates, taken):
+    """`teach` leaves such a bundle where that graph breaks the budget: it is of use on the machine that made it."""
+    monkeypatch.setattr("edgeleather.engines.graphs.saturates_integer_products", lambda: saturates)
+    files = {name: record for name, record in bundle.manifest.files.items() if name != INT8_7BIT_GRAPH}
+    lacking = replace(bundle, manifest=replace(bundle.manifest, files=files))
+    assert wanted_engine(bundle) == ("onnxruntime", "int8") and wanted_engine(lacking) == ("onnxruntime", taken)
+    assert wanted_engine(lacking, precision="int8") == ("onnxruntime", "int8")
+    assert wanted_engine(lacking, backend="tensorrt") == ("tensorrt", "int8")

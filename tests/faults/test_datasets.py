@@ -199,6 +199,20 @@ def test_pictures_beside_the_folders_of_the_layout_are_said_to_be_passed_over(le
         assert place in caplog.text
 
 
+def test_pictures_in_folders_that_the_layout_has_not_are_said_to_be_passed_over(leather, caplog):
+    for place in ("train/Good", "train/bad/monday", "Test/hole", ".hidden"):
+        (leather / place).mkdir(parents=True)
+        shutil.copy(leather / "train/good/000.png", leather / place)
+    (leather / "notes").mkdir()
+    with caplog.at_level(logging.WARNING):
+        read_dataset(leather, needs="train")
+    told = [record.getMessage().split("; the layout")[0] for record in caplog.records]
+    assert told == [
+        f"{leather}: passed over the pictures in Test",
+        f"{leather / 'train'}: passed over the pictures in Good, bad",
+    ]
+
+
 def test_pixels_that_no_white_level_helps_are_told_as_such(leather):
     cv2.imwrite(str(leather / "train/good/000.tif"), np.full((64, 64, 3), 90, np.int16))
     cv2.imwrite(str(leather / "test/good/000.tif"), np.full((64, 64, 3), 90, np.float32))

@@ -31,6 +31,23 @@ def test_good_pictures_are_familiar(inspector, good):
     assert verdicts["unfamiliar"] <= 1 and verdicts["good"] >= len(good) - 1
 
 
+def test_pictures_that_the_bundle_was_taught_with_are_familiar_in_any_file(inspector, bundle, dataset_folder, tmp_path):
+    """A memory bank's map of a picture that is in the bank is far lower than that of another good picture."""
+    paths = sorted((dataset_folder / "train" / "good").glob("*.png"))
+    images = [cv2.imread(str(path)) for path in paths]
+    with Inspector(without_digests(bundle), InspectorSettings(precision="fp32")) as forgetful:
+        assert any(forgetful.inspect(image).verdict == "unfamiliar" for image in images)
+    assert {inspector.inspect(path).verdict for path in paths} <= {"good", "defect"}
+    cv2.imwrite(str(tmp_path / "copy.bmp"), images[0])
+    copy = inspector.inspect(tmp_path / "copy.bmp")
+    assert (copy.verdict, copy.reason) == ("good", None) and copy.distance > 0
+
+
+def without_digests(bundle):
+    images = replace(bundle.manifest.images, training=(), validation=(), threshold=())
+    return Bundle(bundle.folder, replace(bundle.manifest, images=images))
+
+
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_blind_camera_is_never_good(inspector, good, level):
     inspection = inspector.inspect(np.full_like(good[0], level))

@@ -88,8 +88,8 @@ def test_a_stream_gives_its_latest_frames_with_their_colours(brown_picture):
 
 @pytest.mark.rtsp
 def test_inspect_goes_on_when_a_server_that_was_killed_is_back(bundle, brown_picture, tmp_path):
-    """within 5 s of the server's return; what was captured adds up."""
-    port, jsonl = free_port(), tmp_path / "records.jsonl"
+    """within 5 s of the server's return (or 4 s and what a new client needs, on a busy machine); what was captured adds up."""
+    port, jsonl, log = free_port(), tmp_path / "records.jsonl", tmp_path / "log.txt"
     address = f"rtsp://operator:secret@127.0.0.1:{port}/leather"
     # The tiny bundle's model size is 64, the stream's frames are square too.
     command = [sys.executable, "-c", "from edgeleather.cli.main import main; main()", "inspect", str(bundle.folder)]
@@ -98,35 +98,40 @@ def test_inspect_goes_on_when_a_server_that_was_killed_is_back(bundle, brown_pic
     def records():
         return jsonl.read_text().splitlines() if jsonl.exists() else []
 
-    def wait_for(more_than, seconds):
-        limit = time.monotonic() + seconds
-        while len(records()) <= more_than:
-            assert time.monotonic() < limit and process.poll() is None, process.communicate()
+    def wait_for(is_so, until):
+        while not is_so():
+            assert time.monotonic() < until and process.poll() is None, log.read_text()
             time.sleep(0.02)
 
-    with rtsp_server(brown_picture, port):
-        process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        try:
-            wait_for(5, 20)
-        except BaseException:
-            process.kill()
-            raise
-    try:
+    with contextlib.ExitStack() as ending:
+        with rtsp_server(brown_picture, port):
+            error = ending.enter_context(log.open("w"))
+            process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=error, text=True)
+            ending.callback(process.kill)
+            wait_for(lambda: len(records()) > 5, time.monotonic() + 60)
+        wait_for(lambda: "lost: " in log.read_text(), time.monotonic() + 30)
         time.sleep(4)
         before = len(records())
         with rtsp_server(brown_picture, port):
-            wait_for(before, 5)
-            wait_for(before + 5, 5)
+            back_at = time.monotonic()
+            of_a_new_client = iter(open_source(address))
+            next(of_a_new_client)
+            new_client_seconds = time.monotonic() - back_at
+            of_a_new_client.close()
+            wait_for(lambda: len(records()) > before, back_at + max(5, 4 + new_client_seconds))
+            wait_for(lambda: len(records()) > before + 5, time.monotonic() + 30)
+            signalled_at = time.monotonic()
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=10)
-    finally:
-        process.kill()
+            out, _ = process.communicate(timeout=60)
+            end_seconds = time.monotonic() - signalled_at
+    err = log.read_text()
     assert process.returncode == 0, err
     summary = json.loads(out)
     last = json.loads(records()[-1])
     assert summary["captured"] == summary["inferred"] + summary["dropped"] + summary["failed"]
     # A frame's number counts what was captured, in another place than the summary does.
-    assert last["frame"] < summary["captured"] <= last["frame"] + 3
+    # On a busy machine the server's 20 frames a second go on coming while the process ends.
+    assert last["frame"] < summary["captured"] <= last["frame"] + 3 + 25 * max(0, end_seconds - 1)
     assert summary["inferred"] == len(records()) and summary["stopped_by_signal"]
     assert "lost: " in err and "streaming again: " in err
     assert "secret" not in err + out + jsonl.read_text()
