@@ -232,7 +232,7 @@ class Inspector:
         regions: tuple[Region, ...] = ()
         small = 0
         if score > threshold:
-            found = rules.measured(find_regions(anomaly_map, prepared, threshold, self.pixel_threshold))
+            found = rules.measured(self._regions(anomaly_map, prepared, threshold))
             regions = tuple(region for region in found if rules.is_large_enough(region))
             small = len(found) - len(regions)
         verdict: VerdictName = "defect" if regions else "good"
@@ -243,11 +243,10 @@ class Inspector:
             verdict = "unfamiliar"
         return _Decision(verdict, score, threshold, regions, small, shown, likeness.distance, likeness.reason)
 
-    @property
-    def pixel_threshold(self) -> float:
-        """How far a defect reaches: T2 where test pictures with masks gave one, else T1."""
-        found = self.thresholds.t2_pixel or self.thresholds.t1_pixel
-        return found.value
+    def _regions(self, anomaly_map: Float32Array, prepared: Prepared, score_threshold: float) -> tuple[Region, ...]:
+        """The regions of a map, as far as the bundle's thresholds let them reach."""
+        thresholds = self.thresholds
+        return find_regions(anomaly_map, prepared, score_threshold, thresholds.pixel_threshold, thresholds.peak_share)
 
     @property
     def verdicts(self) -> dict[int, VerdictThreshold]:
