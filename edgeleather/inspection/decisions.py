@@ -191,6 +191,7 @@ def find_regions(
     # Without OpenCV's statistics, which cost more than the labelling: most frames have a region or two.
     count, labels = cv2.connectedComponents(above, connectivity=8)
     pixels_above = np.bincount(labels[values > score_threshold], minlength=count)  # by label
+    pixels_above[0] = 0  # the background holds those that lie too far below a peak
     largest = np.argsort(-pixels_above, kind="stable")[:_MOST_REGIONS]
     is_kept = np.zeros(count, np.uint8)
     is_kept[largest] = pixels_above[largest] > 0

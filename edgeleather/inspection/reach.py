@@ -18,7 +18,7 @@ from edgeleather.progress import track
 
 # Wider than the blur of a map: of a narrower defect a map shows little but its own blur.
 _KINDS = ("glue", "stain", "wrinkle")
-_MOST_PICTURES = 24
+_MOST_PICTURES = 16
 _LEAST_DEFECTS = 6
 _SHARES = np.linspace(0.1, 0.9, 81)
 _SEED = 0
@@ -29,7 +29,7 @@ def fit_peak_share(
 ) -> PeakShare | None:
     """The share of their peaks at which the areas of synthetic defects are those of their masks, in the mean over the kinds.
 
-    One of each kind is pasted on one model image of at most 24 good pictures. `normal` is the median of good pixels. None where
+    One of each kind is pasted on one model image of at most 16 good pictures. `normal` is the median of good pixels. None where
     fewer than six of them hold the peak of their map, or where it is not above `pixel_threshold`.
 
     Raises:
@@ -37,7 +37,8 @@ def fit_peak_share(
     """
     rng = np.random.default_rng(_SEED)
     ratios: dict[str, list[Float64Array]] = {kind: [] for kind in _KINDS}
-    chosen = samples[:: -(-len(samples) // _MOST_PICTURES)]
+    most = min(_MOST_PICTURES, len(samples))
+    chosen = [samples[index * len(samples) // most] for index in range(most)]
     for sample in track(chosen, "synthetic defects"):
         image = prepare(sample.read(), mode).images_from(0, 1)[0]
         for kind, found in ratios.items():
