@@ -85,7 +85,7 @@ def export_run(
         contents[f"{ORIGINAL_FOLDER}/{RUN_FILE}"] = to_json(travelling(run))
         contents[f"{ORIGINAL_FOLDER}/{WEIGHTS_FILE}"] = (folder / WEIGHTS_FILE).read_bytes()
     manifest = Manifest(
-        schema=5,
+        schema=6,
         digest="",
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgeleather=version("edgeleather"),

@@ -106,7 +106,7 @@ class Manifest:
     used for.
     """
 
-    schema: Literal[5]
+    schema: Literal[6]
     digest: str
     created_at: str
     edgeleather: str

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgeleather.arrays import Float64Array
+from edgeleather.arrays import AnyArray, Float64Array
 from edgeleather.errors import EdgeLeatherError
 
 DEFAULT_FALSE_ALARM_RATE = 0.01
@@ -64,6 +64,23 @@ class FittedThreshold:
 
 
 @dataclass(frozen=True)
+class PeakShare:
+    """How far a region reaches: down to a share of the height of its own peak above `normal`, the median of good pixels.
+
+    It was fitted on so many synthetic `defects`, pasted on so many good `images`.
+    """
+
+    share: float
+    normal: float
+    images: int
+    defects: int
+
+    def limit_below(self, peaks: AnyArray) -> Float64Array:
+        """The values that the pixels of regions with these peaks exceed."""
+        return np.asarray(self.normal + self.share * (np.asarray(peaks, np.float64) - self.normal), np.float64)
+
+
+@dataclass(frozen=True)
 class ThresholdChoice:
     """Where a verdict threshold that somebody chose came from.
 
@@ -96,7 +113,8 @@ class Thresholds:
     `held_out_scores` and `left_out_scores` (by picture digest, under refits without that picture's photograph) are the
     good scores behind the verdict, each of a frame of `tiles_per_frame` images; they are kept so that another rate,
     another number of tiles or another precision needs no pictures. `good_groups` counts their photographs. `article` is the
-    one that they are of, empty where a bundle knows no articles. `choice` is None for the verdict that the bundle was made with.
+    one that they are of, empty where a bundle knows no articles. `peak_share` is None
+    where regions reach as far as T2, or T1 without it. `choice` is None for the verdict that the bundle was made with.
     """
 
     graph: str
@@ -110,7 +128,14 @@ class Thresholds:
     t1_pixel: FittedThreshold
     t2_pixel: FittedThreshold | None
     t3_image: FittedThreshold | None
+    peak_share: PeakShare | None
     choice: ThresholdChoice | None
+
+    @property
+    def pixel_threshold(self) -> float:
+        """What the pixels of a region exceed at least: T1 where a share of its peak says the rest, else T2, or T1 without it."""
+        fitted = None if self.peak_share else self.t2_pixel
+        return (fitted or self.t1_pixel).value
 
     @property
     def good_scores(self) -> tuple[float, ...]:
@@ -125,7 +150,7 @@ class Thresholds:
         return f"{pictures}; {self.choice.describe()}" if self.choice else pictures
 
     def refitted(self, held_out_scores: Sequence[float], left_out_scores: dict[str, float]) -> Thresholds:
-        """The same thresholds with the verdict that other good scores give; T1 to T3 stay, for whoever needs none of them."""
+        """The same thresholds with the verdict that other good scores give; what cuts maps stays as it is."""
         scores = (*held_out_scores, *left_out_scores.values())
         verdict = verdict_threshold(scores, self.verdict.wished_rate, extrapolate=self.verdict.rule == "extrapolated")
         held_out = tuple(sorted(held_out_scores))

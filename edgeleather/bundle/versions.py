@@ -18,6 +18,16 @@ def _from_schema_4(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"schema": 5, "thresholds": thresholds, "suspects": {}}
 
 
+def _from_schema_5(data: dict[str, Any]) -> dict[str, Any]:
+    """Schema 6 says how far below its peak a region reaches; before, T2 or T1 said it for all regions."""
+    thresholds = [{**one, "peak_share": None} for one in data["thresholds"]]
+    return data | {"schema": 6, "thresholds": thresholds}
+
+
 # By the number of the older schema: a pure function from its parsed JSON to that of the next one. Keys that the older schema
 # lacks get a value that says so (None), and what that means for the user is told where the key is used.
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {3: _from_schema_3, 4: _from_schema_4}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    3: _from_schema_3,
+    4: _from_schema_4,
+    5: _from_schema_5,
+}

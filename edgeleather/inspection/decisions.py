@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from edgeleather.arrays import AnyArray, Float32Array, IntArray, UInt8Array
+from edgeleather.bundle.thresholds import PeakShare
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.appearance import thinned
 from edgeleather.imaging.preprocess import Prepared
@@ -165,21 +166,32 @@ def _map_points(prepared: Prepared, polygon_xy: Sequence[tuple[int, int]]) -> In
 
 
 def find_regions(
-    anomaly_map: Float32Array, prepared: Prepared, score_threshold: float, pixel_threshold: float
+    anomaly_map: Float32Array,
+    prepared: Prepared,
+    score_threshold: float,
+    pixel_threshold: float,
+    peak_share: PeakShare | None = None,
 ) -> tuple[Region, ...]:
     """Regions of the map above `pixel_threshold` that reach `score_threshold`, largest first.
 
     Two thresholds as in Canny's edges (1986, section on hysteresis): a frame is a defect exactly when it has a region,
-    and the region reaches as far as the pixels do that are no longer normal. A map of nothing but noise could have
-    thousands; the 32 with the most pixels above `score_threshold` are kept.
+    and the region reaches as far as the pixels do that are no longer normal, or, with a `peak_share`, only as far as these are
+    high enough beside the highest of those that they touch: a map is blurred, and the higher a peak is the wider it looks at
+    any fixed threshold. What is lower than that around a high peak is no region of its own, though it be above
+    `score_threshold`. A map of nothing but noise could have thousands; the 32 with the most pixels above `score_threshold`
+    are kept.
     """
     above = (anomaly_map > min(pixel_threshold, score_threshold)).view(np.uint8)
     left, top, part_w, part_h = cv2.boundingRect(above)  # labelling the whole map costs five times as much
     part = np.s_[top : top + part_h, left : left + part_w]
-    # Without OpenCV's statistics, which cost more than the labelling: most frames have a region or two.
-    count, labels = cv2.connectedComponents(above[part], connectivity=8)
     values = np.ascontiguousarray(anomaly_map[part])
+    above = np.ascontiguousarray(above[part])
+    if peak_share is not None:
+        above = _near_peaks(above, values, score_threshold, peak_share)
+    # Without OpenCV's statistics, which cost more than the labelling: most frames have a region or two.
+    count, labels = cv2.connectedComponents(above, connectivity=8)
     pixels_above = np.bincount(labels[values > score_threshold], minlength=count)  # by label
+    pixels_above[0] = 0  # the background holds those that lie too far below a peak
     largest = np.argsort(-pixels_above, kind="stable")[:_MOST_REGIONS]
     is_kept = np.zeros(count, np.uint8)
     is_kept[largest] = pixels_above[largest] > 0
@@ -188,6 +200,19 @@ def find_regions(
     outlines, _ = cv2.findContours(kept, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     regions = [_region(outline, kept, values, (left, top), prepared) for outline in outlines]
     return tuple(sorted(regions, key=lambda region: -region.area_px))
+
+
+def _near_peaks(above: UInt8Array, values: Float32Array, score_threshold: float, peak_share: PeakShare) -> UInt8Array:
+    """Of connected pixels `above` [h, w], those that are high enough beside their highest, and 0 elsewhere."""
+    count, labels = cv2.connectedComponents(above, connectivity=8)
+    high = values > score_threshold
+    peaks = np.full(count, np.inf, np.float32)  # infinite where no pixel makes a region
+    order = np.asarray(labels[high], np.intp)
+    peaks[order] = -np.inf
+    np.maximum.at(peaks, order, values[high])
+    limits = peak_share.limit_below(peaks).astype(np.float32)
+    near: UInt8Array = (values > np.take(limits, np.asarray(labels, np.int32))).view(np.uint8)
+    return np.bitwise_and(near, above)
 
 
 def _region(

@@ -26,7 +26,6 @@ from edgeleather.inspection.decisions import (
     VerdictName,
     area_percent,
     box_around,
-    find_regions,
     images_in,
     within_polygon,
 )
@@ -269,7 +268,7 @@ class Inspector:
         regions: tuple[Region, ...] = ()
         small = 0
         if score > threshold:
-            found = rules.measured(find_regions(anomaly_map, prepared, threshold, article.pixel_threshold))
+            found = rules.measured(article.regions(anomaly_map, prepared, threshold))
             regions = tuple(region for region in found if rules.is_large_enough(region))
             small = len(found) - len(regions)
         verdict: VerdictName = "defect" if regions else "good"

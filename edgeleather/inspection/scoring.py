@@ -22,6 +22,7 @@ from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.imaging.preprocess import InputMode, resize_mask
 from edgeleather.inspection.inference import FrameMap, infer_frame
+from edgeleather.inspection.reach import fit_peak_share
 from edgeleather.metrics.pixels import PixelCounts
 from edgeleather.metrics.scores import best_image_f1_threshold, image_auroc
 from edgeleather.progress import track
@@ -130,7 +131,8 @@ def find_thresholds(
 ) -> Thresholds:
     """T1 and the verdict from held-out good pictures, T2 and T3 from the test pictures set aside.
 
-    T3 is None where none was set aside, T2 also where none of their defects has a mask.
+    T3 is None where none was set aside, T2 also where none of their defects has a mask. How far below its peak a region reaches
+    comes from synthetic defects on the held-out pictures.
 
     A rate rarer than the default was asked for, so it is extrapolated where the pictures are enough for that.
 
@@ -144,8 +146,10 @@ def find_thresholds(
         )
     t2, t3 = _fitted_on_test_pictures(engine, mode, pictures.t2_t3)
     t1 = good.pixels.normal_quantile(T1_QUANTILE)
+    normal = good.pixels.normal_quantile(0.5)
     scores = (*good.scores, *pictures.left_out_scores.values())
     extrapolate = false_alarm_rate < DEFAULT_FALSE_ALARM_RATE and can_extrapolate(scores)
+    verdict = verdict_threshold(scores, false_alarm_rate, extrapolate=extrapolate)
     return Thresholds(
         article=pictures.article,
         graph=graph,
@@ -154,10 +158,11 @@ def find_thresholds(
         held_out_scores=tuple(sorted(good.scores)),
         left_out_scores=dict(pictures.left_out_scores),
         good_groups=pictures.good_groups,
-        verdict=verdict_threshold(scores, false_alarm_rate, extrapolate=extrapolate),
+        verdict=verdict,
         t1_pixel=FittedThreshold(t1, len(pictures.held_out), len(set(good.groups))),
         t2_pixel=t2,
         t3_image=t3,
+        peak_share=fit_peak_share(engine, mode, pictures.held_out, normal, min(t1, verdict.value)),
         choice=None,
     )
 

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgeleather.arrays import Float32Array
 from edgeleather.bundle.bundle import Bundle
 from edgeleather.bundle.familiarity import FEWEST_PICTURES, Familiarity
 from edgeleather.bundle.thresholds import Thresholds, VerdictThreshold
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.imaging.preprocess import InputMode
+from edgeleather.imaging.preprocess import InputMode, Prepared
+from edgeleather.inspection.decisions import Region, find_regions
 from edgeleather.inspection.familiarity import FamiliarityCheck
 
 # How much likelier (in natural logarithms) another article must be before a frame counts as none of the article that was told:
@@ -39,7 +41,9 @@ class TaughtArticle:
         self.looks = bundle.looks
         self.familiarity = FamiliarityCheck(bundle.looks, self.thresholds) if bundle.looks else None
         used = bundle.manifest.images
-        self.pictures = frozenset((*used.training, *used.validation, *used.threshold))  # the digests of those taught with
+        self.pictures = frozenset(
+            (*used.training, *used.validation, *used.threshold)
+        )  # the digests of those taught with
         self.verdicts: dict[int, VerdictThreshold] = {}  # in use, by the number of tiles of a frame
         self._rate = false_alarm_rate
         # A rate that cannot be had is an error now, not at the first frame; its number of tiles is not known yet.
@@ -48,11 +52,10 @@ class TaughtArticle:
         else:
             self.thresholds.verdict_for(2 * self.thresholds.tiles_per_frame, self._rate)
 
-    @property
-    def pixel_threshold(self) -> float:
-        """How far a defect reaches: T2 where test pictures with masks gave one, else T1."""
-        found = self.thresholds.t2_pixel or self.thresholds.t1_pixel
-        return found.value
+    def regions(self, anomaly_map: Float32Array, prepared: Prepared, score_threshold: float) -> tuple[Region, ...]:
+        """The regions of a map [h, w], as far as the bundle's thresholds let them reach; see `find_regions`."""
+        thresholds = self.thresholds
+        return find_regions(anomaly_map, prepared, score_threshold, thresholds.pixel_threshold, thresholds.peak_share)
 
     def verdict_for(self, tiles: int) -> VerdictThreshold:
         """The verdict's threshold for frames of this many tiles."""

@@ -94,7 +94,7 @@ def test_the_runtime_does_not_read_the_original_but_benchmark_does(bundle_copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(schema=1, old_key=0), "schema: expected one of 5, got 1"),
+        (lambda m: m.update(schema=1, old_key=0), "schema: expected one of 6, got 1"),
         (lambda m: m.update(surprise=1), "unknown key 'surprise'"),
         (lambda m: m.pop("method"), "key 'method' is missing"),
         (lambda m: m["files"].update({"../outside": m["files"]["fp32.onnx"]}), "no plain name"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeleather.bundle.thresholds import FittedThreshold, ThresholdChoice, Thresholds, verdict_threshold
+from edgeleather.bundle.thresholds import FittedThreshold, PeakShare, ThresholdChoice, Thresholds, verdict_threshold
 from edgeleather.errors import EdgeLeatherError
 
 scores_lists = st.lists(st.floats(0, 100), min_size=1, max_size=300)
@@ -94,8 +94,16 @@ def test_the_extrapolated_rate_holds_on_scores_that_are_maxima():
 def thresholds_of(scores, **changes):
     fitted = FittedThreshold(1.0, 1, 1)
     verdict = verdict_threshold(scores, 0.05)
-    made = Thresholds("fp32.onnx", "", "resize", 1, tuple(scores), {}, 3, verdict, fitted, None, None, None)
+    made = Thresholds("fp32.onnx", "", "resize", 1, tuple(scores), {}, 3, verdict, fitted, None, None, None, None)
     return dataclasses.replace(made, **changes)
+
+
+def test_regions_begin_at_t1_where_a_share_of_their_peak_bounds_them_and_else_at_t2():
+    t2, share = FittedThreshold(2.0, 1, 1), PeakShare(0.4, 0.5, 1, 3)
+    assert thresholds_of([1, 2]).pixel_threshold == 1.0
+    assert thresholds_of([1, 2], t2_pixel=t2).pixel_threshold == 2.0
+    assert thresholds_of([1, 2], t2_pixel=t2, peak_share=share).pixel_threshold == 1.0
+    assert share.limit_below(np.array([10.5, 0.5])).tolist() == pytest.approx([4.5, 0.5])
 
 
 def test_a_chosen_score_is_moved_to_another_graph_by_the_difference_of_their_good_scores():

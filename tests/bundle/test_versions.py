@@ -32,7 +32,16 @@ def test_a_bundle_of_schema_4_is_read_whole():
     folder = OLDEST.with_name("bundle-schema-4")
     manifest = read_bundle(folder, everything).manifest
     assert json.loads((folder / "manifest.json").read_text())["schema"] == 4
-    assert manifest.schema == 5 and [one.choice for one in manifest.thresholds] == [None, None]
+    assert manifest.schema == 6 and [one.choice for one in manifest.thresholds] == [None, None]
+
+
+def test_regions_of_a_bundle_of_schema_5_reach_as_far_as_they_did():
+    folder = OLDEST.with_name("bundle-schema-5")
+    manifest = read_bundle(folder, everything).manifest
+    assert json.loads((folder / "manifest.json").read_text())["schema"] == 5
+    assert manifest.schema == 6 and [one.peak_share for one in manifest.thresholds] == [None, None]
+    for thresholds in manifest.thresholds:
+        assert thresholds.t2_pixel and thresholds.pixel_threshold == thresholds.t2_pixel.value
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -41,6 +41,8 @@ def test_thresholds_come_from_the_pictures_set_aside(bundle, dataset_folder, run
     pixels = np.concatenate([frame.anomaly_map.ravel() for frame in frames])
     assert thresholds.t1_pixel.value == pytest.approx(np.quantile(pixels, 0.99), abs=1e-3)
     assert thresholds.t1_pixel.images == len(held_out)
+    assert thresholds.peak_share.normal == pytest.approx(np.median(pixels), abs=1e-3)
+    assert thresholds.peak_share.images == min(16, len(held_out)) and 0.1 <= thresholds.peak_share.share <= 0.9
 
 
 def test_a_picture_that_changed_since_training_is_named(run_folder, data_copy, tmp_path):

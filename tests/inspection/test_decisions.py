@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeleather.bundle.thresholds import PeakShare
 from edgeleather.imaging.preprocess import InputMode, prepare
 from edgeleather.inspection.decisions import area_percent, find_regions, within_polygon
 
@@ -58,6 +59,37 @@ def test_outside_of_the_region_of_interest_nothing_is_a_region():
     assert score == 2.0 and region.box_xywh == (20, 20, 10, 10) and region.area_px == 100
 
 
+def test_a_region_reaches_down_to_a_share_of_its_own_peak():
+    """Two blurred spots of one size, one of them three times as high: a fixed threshold would make it the wider one."""
+    anomaly_map = np.zeros((64, 64), np.float32)
+    cv2.circle(anomaly_map, (16, 32), 4, 10.0, -1)
+    cv2.circle(anomaly_map, (48, 32), 4, 30.0, -1)
+    anomaly_map = cv2.GaussianBlur(anomaly_map, (0, 0), 3.0)
+    prepared, share = prepared_for((64, 64)), PeakShare(0.5, 0.0, 1, 1)
+    wide, narrow = find_regions(anomaly_map, prepared, 1.0, 0.5)
+    assert wide.area_px > 1.3 * narrow.area_px
+    assert {region.area_px for region in find_regions(anomaly_map, prepared, 1.0, 0.5, share)} == {
+        int((side > side.max() / 2).sum()) for side in (anomaly_map[:, :32], anomaly_map[:, 32:])
+    }
+
+
+def test_what_a_peak_leaves_out_is_a_part_of_no_region():
+    """Also where most of a map is above the score's threshold: none of that is taken for the background's region."""
+    anomaly_map = np.full((64, 64), 2.0, np.float32)
+    anomaly_map[30:34, 30:34] = 9.0
+    anomaly_map[0, :] = -np.inf  # outside of a region of interest
+    (region,) = find_regions(anomaly_map, prepared_for((64, 64)), 1.0, 0.5, PeakShare(0.5, 0.2, 1, 1))
+    assert region.box_xywh == (30, 30, 4, 4) and region.area_px == 16
+
+
+def test_a_peak_share_never_reaches_below_the_pixel_threshold():
+    anomaly_map = np.zeros((64, 64), np.float32)
+    anomaly_map[20:30, 20:30] = 0.4
+    anomaly_map[24:26, 24:26] = 1.5
+    (region,) = find_regions(anomaly_map, prepared_for((64, 64)), 1.0, 0.5, PeakShare(0.1, 0.0, 1, 1))
+    assert region.area_px == 4
+
+
 def drawn(region, frame_hw):
     """The frame's pixels within a region's contour."""
     inside = np.zeros(frame_hw, np.uint8)
@@ -103,13 +135,17 @@ def test_a_line_of_one_pixel_has_its_box_for_a_contour(scale, box):
     blur_px=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
     frame_side=st.sampled_from([48, 96, 160, 192]),
     pixel_threshold=st.floats(-0.5, 1.5),
+    peak_share=st.sampled_from([None, PeakShare(0.3, 0.0, 1, 1), PeakShare(0.8, 0.0, 1, 1)]),
 )
-def test_no_two_regions_overlap_and_each_contour_fills_its_box(seed, blur_px, frame_side, pixel_threshold):
+def test_no_two_regions_overlap_and_each_contour_fills_its_box(seed, blur_px, frame_side, pixel_threshold, peak_share):
     anomaly_map = np.random.default_rng(seed).normal(size=(48, 48)).astype(np.float32)
     anomaly_map = cv2.GaussianBlur(anomaly_map, (0, 0), blur_px)
     anomaly_map /= anomaly_map.std()
     prepared = prepared_for((frame_side, frame_side), (48, 48))
-    regions = find_regions(anomaly_map, prepared, pixel_threshold + 0.2, pixel_threshold)
+    regions = find_regions(anomaly_map, prepared, pixel_threshold + 0.2, pixel_threshold, peak_share)
+    assert bool(regions) == bool((anomaly_map > pixel_threshold + 0.2).any())
+    # Of more than 32 the widest are kept, which need not hold the highest peak.
+    assert len(regions) in (0, 32) or max(region.peak_score for region in regions) == anomaly_map.max()
     for region in regions:
         assert cv2.boundingRect(np.array(region.contour_xy, np.int32)) == region.box_xywh
     insides = [drawn(region, (frame_side, frame_side)) for region in regions]
