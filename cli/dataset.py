@@ -29,20 +29,37 @@ def dataset() -> None:
 
 @dataset.command(epilog="Example: edgeleather dataset check photos")
 @dataset_argument
+@input_option
+@fit_options
 @white_level_option
 @as_json_option
-def check(dataset: Path, white_level: int | None, as_json: bool) -> None:
-    """List every problem of DATASET by file name; exit code 1 if there is one."""
+def check(
+    dataset: Path,
+    input_kind: Literal["resize", "tiles"] | None,
+    fit: str | None,
+    white_level: int | None,
+    as_json: bool,
+) -> None:
+    """List every problem of DATASET by file name, and say what a model will see of its pictures.
+
+    Exit code 1 if there is a problem.
+    """
     from edgeleather.dataset.checking import check_dataset
+    from edgeleather.training.input_plan import planned_input
 
     report = check_dataset(dataset, white_level)
+    plan = planned_input(report.sizes_hw, input_kind or "resize", fit_of(fit, input_kind) or "exact")
     if as_json:
-        print_json(asdict(report))
+        print_json(
+            asdict(report) | {"input": asdict(plan.mode) if plan else None, "warnings": plan.warnings() if plan else []}
+        )
     else:
         for problem in report.problems:
             click.echo(printable(f"{problem.file}: {problem.message}"))
         classes = ", ".join(f"{name} {count}" for name, count in report.test.items()) or "none"
         defects = sum(report.test.values()) - report.test.get("good", 0)
+        for sentence in plan.describe() if plan else ():
+            click.echo(sentence)
         for article, count in report.articles.items():
             click.echo(printable(f"article {article}: {count} good pictures for training"))
         click.echo(

@@ -29,13 +29,14 @@ from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.golden_frames import golden_frames
 from edgeleather.export.onnx_graph import prove, to_onnx
 from edgeleather.imaging.appearance import answer_to, appearance_of
-from edgeleather.imaging.preprocess import InputMode, prepare
+from edgeleather.imaging.preprocess import InputMode, prepare, tile_count
 from edgeleather.inspection.inference import infer_prepared
 from edgeleather.inspection.scoring import ThresholdPictures, find_thresholds, hand_over_metrics
 from edgeleather.methods.method import Method, method_class
 from edgeleather.methods.settings import without_paths
 from edgeleather.progress import Progress, track
 from edgeleather.records import to_json
+from edgeleather.training.input_plan import of_common_tile_count
 from edgeleather.training.run import RUN_FILE, WEIGHTS_FILE, ImageRecord, Run, read_run
 from edgeleather.training.training import load_trained
 
@@ -96,7 +97,7 @@ def export_run(
         thresholds=(measured.thresholds,),
         looks={run.settings.article: measured.looks} if measured.looks else {},
         files={},
-        images=_used_images(run),
+        images=_used_images(run, pictures),
         suspects=dict(Counter(one.use for one in run.splits.suspects)),
         calibrations=(),
         metrics=(measured.metrics,),
@@ -113,9 +114,15 @@ def _threshold_pictures(run: Run, dataset: DatasetIndex) -> ThresholdPictures:
         # Where refitting takes too long, the validation pictures join those of the threshold, which are often few: all that
         # training has of them is the choice of its best epoch.
         held_out += [record for record in run.splits.validation if record.name not in run.splits.untypical]
-    groups = {record.group for record in held_out} | {item.group for item in left_out}
+    mode = run.settings.input_mode
+    found = of_common_tile_count(_find(dataset, held_out), mode)
+    # A score is the highest of a frame's tiles: those of frames of other numbers of tiles say nothing about it.
+    tiles = tile_count(found[0].size_hw, mode)
+    sizes_hw = {sample.name: sample.size_hw for sample in dataset.train_good}
+    left_out = [item for item in left_out if tile_count(sizes_hw[item.name], mode) == tiles]
+    groups = {sample.group for sample in found} | {item.group for item in left_out}
     return ThresholdPictures(
-        held_out=_find(dataset, held_out),
+        held_out=found,
         t2_t3=_find(dataset, run.splits.t2_t3),
         left_out_scores={digests[item.name]: item.score for item in left_out},
         good_groups=len(groups),
@@ -144,7 +151,7 @@ def _measure(
             looks = _looks(engine, run, dataset)
             frames = golden_frames(proof, run.settings.seed)
             answers = record_answers(engine, FP32_GRAPH, frames)
-            metrics = hand_over_metrics(engine, FP32_GRAPH, mode, dataset.test, _used_images(run).all)
+            metrics = hand_over_metrics(engine, FP32_GRAPH, mode, dataset.test, _used_images(run, pictures).all)
     golden = {name: _png(image) for name, image in frames.items()}
     return _Measured(thresholds, looks, metrics, golden | {answers_file(FP32_GRAPH): to_json(answers)})
 
@@ -178,8 +185,10 @@ def _parts(run: Run) -> tuple[tuple[ImageRecord, ...], ...]:
     return splits.training, splits.validation, splits.threshold, splits.t2_t3
 
 
-def _used_images(run: Run) -> UsedImages:
-    training, validation, threshold, t2_t3 = (tuple(record.digest for record in part) for part in _parts(run))
+def _used_images(run: Run, pictures: ThresholdPictures) -> UsedImages:
+    """Who saw which pictures; a graph that is made later takes its thresholds from the same ones."""
+    training, validation, _, t2_t3 = (tuple(record.digest for record in part) for part in _parts(run))
+    threshold = tuple(sample.digest for sample in pictures.held_out)
     return UsedImages(training, validation, threshold, t2_t3, calibration=())
 
 

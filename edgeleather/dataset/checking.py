@@ -22,12 +22,14 @@ _FAINT = 32  # of 255; what a JPEG leaves of black beside white
 class Report:
     """The result of a check: the problems, how many pictures it read, and how many of the defective ones have a mask.
 
-    `articles` counts the good training pictures of each article; it is empty where there is only one, without a name.
+    `articles` counts the good training pictures of each article; it is empty where there is only one, without a name. `sizes_hw`
+    counts them by size [height, width], the commonest first.
     """
 
     problems: tuple[Problem, ...]
     train_good: int
     articles: dict[str, int]
+    sizes_hw: tuple[tuple[tuple[int, int], int], ...]
     test: dict[str, int]
     masks: int
     groups: int
@@ -51,6 +53,7 @@ def check_dataset(root: Path, white_level: int | None = None) -> Report:
     return Report(
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.message))),
         train_good=len(dataset.train_good),
+        sizes_hw=index.sizes_hw,
         articles={name: len(dataset.of_article(name).train_good) for name in dataset.articles},
         test={name: sum(sample.defect_class == name for sample in dataset.test) for name in classes},
         masks=sum(bool(sample.mask_paths) for sample in defective),

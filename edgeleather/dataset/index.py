@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,11 @@ class DatasetIndex(Dataset):
     @property
     def samples(self) -> tuple[IndexedSample, ...]:
         return (*self.train_good, *self.test)
+
+    @property
+    def sizes_hw(self) -> tuple[tuple[tuple[int, int], int], ...]:
+        """The sizes [height, width] of the good training pictures, and how many have each, the commonest first."""
+        return tuple(Counter(sample.size_hw for sample in self.train_good).most_common())
 
     def require_fit(self, mode: InputMode) -> None:
         """Refuse pictures that an input mode does not take, before hours of work with the others.

@@ -138,6 +138,31 @@ def check_frame(size_hw: tuple[int, int], pixel_type: str, mode: InputMode) -> N
         _fitting_box(size_hw, mode.image_size_hw, mode.fit)
 
 
+def tile_count(size_hw: tuple[int, int], mode: InputMode) -> int:
+    """How many model images `prepare` makes of a frame of this size [height, width].
+
+    Raises:
+        EdgeLeatherError: the frame is smaller than one tile.
+    """
+    if mode.kind != "tiles":
+        return 1
+    scaled_hw = _scaled_size(size_hw, mode)
+    rows, columns = (len(tile_offsets(*pair)) for pair in zip(scaled_hw, mode.image_size_hw, strict=True))
+    return rows * columns
+
+
+def unseen_share(size_hw: tuple[int, int], mode: InputMode) -> float:
+    """The share of a frame of this size [height, width] that its model images do not show: what `fit` "crop" cuts off.
+
+    Raises:
+        EdgeLeatherError: the frame has another aspect ratio than the model's images, and nothing was said about that.
+    """
+    if mode.kind == "tiles":
+        return 0.0
+    _, _, width, height = _fitting_box(size_hw, mode.image_size_hw, mode.fit)
+    return 1.0 - width * height / (size_hw[0] * size_hw[1])
+
+
 def check_depth(pixel_type: str, white_level: int | None) -> None:
     """Whether frames of this type of pixels ("uint8") are taken.
 

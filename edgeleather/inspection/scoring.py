@@ -54,7 +54,7 @@ class ThresholdPictures:
     All are of one `article`.
     """
 
-    held_out: Sequence[Sample]
+    held_out: Sequence[IndexedSample]
     t2_t3: Sequence[Sample]
     left_out_scores: Mapping[str, float]
     good_groups: int

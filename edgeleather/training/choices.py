@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,11 +17,13 @@ from edgeleather.imaging.preprocess import Fit, InputMode
 from edgeleather.machine import TRAIN_PARTS, is_installed
 from edgeleather.methods.settings import MethodSettings, Scalar, chosen
 from edgeleather.progress import Progress
+from edgeleather.training.input_plan import InputPlan, choose_input_mode
 from edgeleather.training.run import Run, Suspect, TrainingSettings, check_run_folder
 
 if TYPE_CHECKING:
     from edgeleather.methods.method import Method, Preset
 
+_LOGGER = logging.getLogger(__name__)
 SUSPECT_CHOICES: tuple[Literal["leave-out", "keep"], ...] = ("leave-out", "keep")
 
 
@@ -102,6 +105,9 @@ def train_chosen(
 
     settings = _settings(choices, preset, own, index)
     settings = replace(settings, input_mode=input_mode or settings.input_mode)
+    plan = InputPlan(index.of_article(settings.article).sizes_hw, settings.input_mode)
+    for warning in plan.warnings():
+        _LOGGER.warning("%s", warning)
     return train(index, settings, out, Path(choices.suspects) if settings.suspects == "listed" else None)
 
 
@@ -202,8 +208,6 @@ def _settings(choices: TrainingChoices, preset: Preset, own: MethodSettings, ind
 
 
 def _input_mode(choices: TrainingChoices, preset: Preset, index: DatasetIndex) -> InputMode:
-    from edgeleather.training.loading import choose_input_mode
-
     longer_side_px = choices.image_size or preset.longer_side_px
     kind, fit = choices.input_kind or "resize", choices.fit or "exact"
-    return choose_input_mode(index.train_good, kind, longer_side_px, fit).with_white_level(choices.white_level)
+    return choose_input_mode(index.sizes_hw, kind, longer_side_px, fit).with_white_level(choices.white_level)

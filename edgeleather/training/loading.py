@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 
 from edgeleather.arrays import AnyArray, UInt8Array
 from edgeleather.dataset.index import IndexedSample
 from edgeleather.errors import EdgeLeatherError
-from edgeleather.imaging.preprocess import Fit, InputMode, prepare
+from edgeleather.imaging.preprocess import InputMode, prepare
 from edgeleather.progress import track
 from edgeleather.training.run import ImageRecord
 
 _CACHED_BYTES = 2 << 30
-_MIN_SIDE_PX = 32
 
 
 class ModelImages:
@@ -94,35 +91,6 @@ class ModelImages:
 def records_of(samples: Sequence[IndexedSample]) -> tuple[ImageRecord, ...]:
     """The run's records of some pictures."""
     return tuple(ImageRecord(sample.name, sample.group, sample.digest) for sample in samples)
-
-
-def choose_input_mode(
-    samples: Sequence[IndexedSample], kind: Literal["resize", "tiles"], longer_side_px: int | None, fit: Fit
-) -> InputMode:
-    """The input mode that training pictures suggest: their own size, at most 256 pixels on the longer side.
-
-    Raises:
-        EdgeLeatherError: the model's images would be too small.
-    """
-    sizes = Counter(sample.size_hw for sample in samples)
-    height, width = sizes.most_common(1)[0][0]
-    if kind == "tiles":
-        side = longer_side_px or min(256, height, width)
-        _check_side((side, side))
-        return InputMode("tiles", (side, side), 1.0, fit)
-    longer = longer_side_px or min(256, max(height, width))
-    scale = longer / max(height, width)
-    size_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
-    _check_side(size_hw)
-    return InputMode("resize", size_hw, scale if len(sizes) == 1 else None, fit)
-
-
-def _check_side(size_hw: tuple[int, int]) -> None:
-    if min(size_hw) < _MIN_SIDE_PX:
-        raise EdgeLeatherError(
-            f"expected model images of at least {_MIN_SIDE_PX} pixels a side, got {size_hw[1]} x {size_hw[0]}. "
-            "Use larger pictures or a larger --image-size."
-        )
 
 
 def _prepare(sample: IndexedSample, image: AnyArray, mode: InputMode) -> UInt8Array:
