@@ -205,6 +205,7 @@ def _write(out: Path, report: dict[str, Any], measured: Sequence[Measurement]) -
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a Markdown page."""
+    articles = " article |" if any(row["article"] for row in report["rows"]) else ""
     lines = [
         "# Accuracy against speed",
         "",
@@ -213,11 +214,11 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['machine']['cpu']}, {report['threads']} threads, batch 1; "
         f"{report['rounds']} rounds of {report['repeats']} images alternating between the engines.",
         "",
-        "| bundle | article | backend | precision | image AUROC | pixel AUROC | AUPRO | F1 | IoU | hits | false alarms | flips "
+        f"| bundle |{articles} backend | precision | image AUROC | pixel AUROC | AUPRO | F1 | IoU | hits | false alarms | flips "
         "| p50 ms | p95 ms | p99 ms | FPS | times torch | times fp32 | floor ms | p50 / floor | MB | peak MB |",
-        "|---|---|---|---|" + "---:|" * 18,
+        "|---|---|---|" + "---|" * bool(articles) + "---:|" * 18,
     ]
-    lines += [_table_line(row) for row in report["rows"]]
+    lines += [_table_line(row, bool(articles)) for row in report["rows"]]
     lines += ["", *_explanation(report)]
     if "picture" in report:
         lines += ["", f"![accuracy against speed]({report['picture']})"]
@@ -250,8 +251,8 @@ def _defective(report: dict[str, Any]) -> str:
     return f"{told}, {masks} with a mask (pixel AUROC, AUPRO and IoU are of these and the good ones)"
 
 
-def _table_line(row: dict[str, Any]) -> str:
-    cells = [row["bundle"], row["article"] or "-", row["backend"], row["precision"]]
+def _table_line(row: dict[str, Any], with_article: bool) -> str:
+    cells = [row["bundle"], *[row["article"] or "-"] * with_article, row["backend"], row["precision"]]
     cells += [_cell(row[key], 4) for key in ("image_auroc", "pixel_auroc", "aupro", "f1", "iou")]
     cells += [_cell(row[key], 1, " %") for key in ("hit_percent", "false_alarm_percent")]
     cells.append(_cell(row["flips"], 0))

@@ -65,6 +65,7 @@ def teach(
     require_train_extra()
     from edgeleather.benchmarks.report import require_report_folder
     from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE
+    from edgeleather.export.teaching import add_articles
     from edgeleather.export.teaching import teach as teach_bundle
 
     if add and force:
@@ -84,7 +85,10 @@ def teach(
     if (dataset / "test").is_dir():
         require_report_folder(report, dataset)
     try:
-        teach_bundle(dataset, out, training, false_alarm_rate=rate, overwrite=force, add=add, then=tell)
+        if add:
+            add_articles(dataset, out, training, false_alarm_rate=rate, then=tell)
+        else:
+            teach_bundle(dataset, out, training, false_alarm_rate=rate, overwrite=force, then=tell)
     finally:
         with contextlib.suppress(OSError):
             report.rmdir()  # where nothing came of it

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeleather.engines.engine import BuildSettings
     from edgeleather.errors import EdgeLeatherError
     from edgeleather.export.building import build
-    from edgeleather.export.teaching import teach
+    from edgeleather.export.teaching import add_articles, teach
     from edgeleather.inspection.decisions import DecisionRules, Region
     from edgeleather.inspection.inspector import Inspection, Inspector, InspectorSettings
     from edgeleather.inspection.opening import open_inspector as load
@@ -37,6 +37,7 @@ __all__ = [
     "Station",
     "ThresholdWish",
     "TrainingChoices",
+    "add_articles",
     "benchmark",
     "build",
     "calibrate",
@@ -59,6 +60,7 @@ _FRONT_DOOR = {
     "Station": "edgeleather.station.station:Station",
     "ThresholdWish": "edgeleather.benchmarks.threshold_choice:ThresholdWish",
     "TrainingChoices": "edgeleather.training.choices:TrainingChoices",
+    "add_articles": "edgeleather.export.teaching:add_articles",
     "benchmark": "edgeleather.benchmarks.report:benchmark_bundles",
     "build": "edgeleather.export.building:build",
     "calibrate": "edgeleather.calibration.calibrating:calibrate_bundle",

@@ -91,13 +91,11 @@ def teach(
     false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
     calibration: CalibrationSettings | None = None,
     overwrite: bool = False,
-    add: bool = False,
     then: Callable[[Lesson], object] | None = None,
 ) -> Lesson:
     """Train on the good pictures of a dataset (a folder, or its index), export to a bundle at `out` and calibrate that to INT8.
 
-    Of a dataset of several articles the bundle knows all, each with a model and thresholds of its own. With `add` the bundle at
-    `out` learns the articles that it does not know yet, and keeps the others as they are.
+    Of a dataset of several articles the bundle knows all, each with a model and thresholds of its own.
 
     The bundle takes its name when it is whole. `then` is called with what came of it, and belongs to the teaching: when one that
     was interrupted, in `then` too, is taught again with the same choices, it goes on; with other choices it begins anew.
@@ -112,20 +110,54 @@ def teach(
     >>> lesson.bundle.manifest.method
     'memory-bank'
     """
-    dataset = Path(dataset) if isinstance(dataset, str) else dataset
-    out, choices = Path(os.path.abspath(out)), choices or TrainingChoices()  # noqa: PTH100 - `.` has a name and a parent then
-    teaching = _Teaching(out, choices, false_alarm_rate, calibration, overwrite)
-    if not add and (overwrite or not teaching.is_finished()):
-        check_bundle_target(out, overwrite)
-    preset_and_own(choices)  # before the pictures are read, which may take minutes
-    with _held(teaching.place, out):
-        index = index_dataset(dataset, needs="train")
-        if add:
-            lesson = _with_more_articles(teaching, index)
-        elif choices.article is None and len(index.articles) > 1:
-            lesson = _all_articles(teaching, index, list(index.articles), {})
-        else:
-            lesson = Lesson(out, {choices.article or "".join(index.articles): _one_article(teaching, index)}, index)
+    teaching = _Teaching(_absolute(out), choices or TrainingChoices(), false_alarm_rate, calibration, overwrite)
+    if overwrite or not teaching.is_finished():
+        check_bundle_target(teaching.out, overwrite)
+    return _taught(teaching, dataset, _all_of, then)
+
+
+def add_articles(
+    dataset: Path | str | Dataset,
+    bundle: Path | str,
+    choices: TrainingChoices | None = None,
+    *,
+    false_alarm_rate: float = DEFAULT_FALSE_ALARM_RATE,
+    calibration: CalibrationSettings | None = None,
+    then: Callable[[Lesson], object] | None = None,
+) -> Lesson:
+    """Teach a bundle the articles of a dataset that it does not know yet; the bundles of the others keep every byte.
+
+    Interrupted, it goes on as `teach` does, and `then` is called as there.
+
+    Raises:
+        EdgeLeatherError: the bundle's article has no name, or it knows all of them, or see `teach`.
+        MissingPartError: the 'train' extra is not installed.
+
+    >>> import edgeleather as el
+    >>> lesson = el.teach("articles", "several")  # articles/brown/*.png
+    >>> list(el.add_articles("more-articles", "several").articles)  # more-articles/brown and more-articles/black
+    ['black']
+    """
+    teaching = _Teaching(
+        _absolute(bundle), choices or TrainingChoices(), false_alarm_rate, calibration, overwrite=False
+    )
+    return _taught(teaching, dataset, _with_more_articles, then)
+
+
+def _absolute(folder: Path | str) -> Path:
+    return Path(os.path.abspath(folder))  # noqa: PTH100 - `.` has a name and a parent then
+
+
+def _taught(
+    teaching: _Teaching,
+    dataset: Path | str | Dataset,
+    work: Callable[[_Teaching, DatasetIndex], Lesson],
+    then: Callable[[Lesson], object] | None,
+) -> Lesson:
+    preset_and_own(teaching.choices)  # before the pictures are read, which may take minutes
+    with _held(teaching.place, teaching.out):
+        index = index_dataset(Path(dataset) if isinstance(dataset, str) else dataset, needs="train")
+        lesson = work(teaching, index)
         if then is not None:
             then(replace(lesson, suspect_files=_suspect_files(teaching.place)))
         shutil.rmtree(teaching.place)
@@ -167,6 +199,14 @@ class _Teaching:
         return bundle if bundle.manifest.thresholds[0].verdict.wished_rate == self.false_alarm_rate else None
 
 
+def _all_of(teaching: _Teaching, index: DatasetIndex) -> Lesson:
+    """All articles of a dataset, or the one that was chosen."""
+    chosen = teaching.choices.article
+    if chosen is None and len(index.articles) > 1:
+        return _all_articles(teaching, index, list(index.articles), {})
+    return Lesson(teaching.out, {chosen or "".join(index.articles): _one_article(teaching, index)}, index)
+
+
 def _one_article(teaching: _Teaching, index: DatasetIndex) -> ArticleLesson:
     """The only article of a bundle, which takes its place."""
     place, out = teaching.place, teaching.out
@@ -187,7 +227,8 @@ def _all_articles(
     """Articles one after the other, in one bundle with copies of the bundles of those `known`."""
     _require_enough(index, articles)
     place, out = teaching.place, teaching.out
-    names = folder_names(articles, {article: folder.name for article, folder in known.items()})
+    of_before = {article: folder.name for article, folder in known.items() if folder != out}
+    names = folder_names([*known, *articles], of_before)
     lessons = {}
     for number, article in enumerate(articles, start=1):
         _LOGGER.info("article %s, %d of %d", article, number, len(articles))
@@ -222,8 +263,10 @@ def _with_more_articles(teaching: _Teaching, index: DatasetIndex) -> Lesson:
     out = teaching.out
     known = read_articles(out)
     if "" in known:
+        known = {read_bundle(out, lambda _: ()).article: out}
+    if "" in known:
         raise EdgeLeatherError(
-            f"expected a bundle of several articles at {out} to add to, found none. Make one from a dataset with one subfolder "
+            f"expected a bundle whose articles have names at {out}, got one without. Make one from a dataset with one subfolder "
             "per article: edgeleather teach DATASET --out BUNDLE"
         )
     if teaching.choices.image_size or teaching.choices.input_kind or teaching.choices.fit:

@@ -30,7 +30,8 @@ with el.load("bundle") as inspector:
     print(inspection.verdict, inspection.score, inspection.regions)
 """
 TEACH = 'import edgeleather as el\nlesson = el.teach("photos", "taught")\nprint(lesson.bundle.folder)'
-OF_TRAINING = ("CalibrationSettings", "TrainingChoices", "benchmark", "calibrate", "teach")  # they need torch or onnx
+# They need torch or onnx.
+OF_TRAINING = ("CalibrationSettings", "TrainingChoices", "add_articles", "benchmark", "calibrate", "teach")
 RUN_STATION = 'import edgeleather as el\nprint(el.Station.read("line-3.toml").run().captured)'
 
 
@@ -43,6 +44,9 @@ def plant(tmp_path_factory, bundle, dataset_folder):
     shutil.copy(dataset_folder / "test" / "hole" / "000.png", folder / "hide.png")
     shutil.copytree(dataset_folder / "test" / "good", folder / "line")
     (folder / "line-3.toml").write_text(STATION)
+    for name, articles in (("articles", ["brown"]), ("more-articles", ["brown", "black"])):
+        for article in articles:
+            shutil.copytree(dataset_folder / "train" / "good", folder / name / article)
     return folder
 
 

@@ -14,9 +14,12 @@ from edgeleather.dataset.reading import read_dataset
 from edgeleather.engines.engine import load_engine
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run
-from edgeleather.imaging.images import write_image
+from edgeleather.imaging.images import read_image, write_image
 from edgeleather.imaging.preprocess import InputMode
 from edgeleather.inspection.inference import infer_frame
+from edgeleather.inspection.inspector import InspectorSettings
+from edgeleather.inspection.opening import open_inspector
+from edgeleather.training.choices import TrainingChoices, train_chosen
 from edgeleather.training.run import read_run
 from edgeleather.training.training import train
 from tests.tiny import settings
@@ -128,3 +131,25 @@ def test_the_path_of_a_weights_file_stays_at_home(dataset_folder, tmp_path):
     made = export_run(tmp_path / "run", tmp_path / "bundle")
     text = (made.folder / "original" / "run.json").read_text()
     assert '"mine.pth"' in text and str(tmp_path) not in text
+
+
+@pytest.mark.slow
+def test_photos_of_two_sizes_make_a_bundle_of_tiles_whose_threshold_rests_on_one_of_them(
+    dataset_folder, tmp_path, caplog
+):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    small = [read_image(path) for path in sorted((dataset_folder / "train/good").iterdir())]
+    for number, image in enumerate(small):
+        write_image(photos / f"{number:03}.png", np.tile(image, (2, 2, 1)) if number % 4 == 0 else image)
+    run = train_chosen(photos, TrainingChoices(input_kind="tiles", suspects="keep"), tmp_path / "run")
+    assert any("different numbers of tiles" in message for message in caplog.messages)
+    bundle = export_run(tmp_path / "run", tmp_path / "bundle")
+    (thresholds,) = bundle.manifest.thresholds
+    assert thresholds.tiles_per_frame == 1
+    large = {sample.name for sample in read_dataset(photos, needs="train").train_good if int(sample.path.stem) % 4 == 0}
+    assert 0 < len(thresholds.good_scores) == len(small) - len(large)
+    digests = {record.name: record.digest for part in (run.splits.training, run.splits.validation) for record in part}
+    assert not thresholds.left_out_scores.keys() & {digests[name] for name in large if name in digests}
+    with open_inspector(bundle.folder, InspectorSettings(precision="fp32")) as inspector:
+        assert inspector.inspect(np.tile(small[0], (2, 2, 1))).threshold > inspector.inspect(small[0]).threshold

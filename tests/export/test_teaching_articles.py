@@ -19,7 +19,7 @@ from edgeleather.calibration.guard import Budget
 from edgeleather.cli.main import main
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export import teaching
-from edgeleather.export.teaching import teach
+from edgeleather.export.teaching import add_articles, teach
 from edgeleather.files import sha256_of_file
 from edgeleather.imaging.images import read_image, write_image
 from edgeleather.training.choices import TrainingChoices, train_chosen
@@ -128,7 +128,7 @@ def test_an_article_is_added_and_the_others_keep_every_byte(lesson, dataset, tmp
         image = read_image(path)
         image[..., :2] //= 2
         write_image(path, image)
-    added = teach(photos, out, CHOICES, add=True, **QUICK)
+    added = add_articles(photos, out, CHOICES, **QUICK)
     assert list(added.articles) == ["red"] and list(read_articles(out)) == ["beige", BLACK, "red"]
     after = digests(out)
     assert {name: after[name] for name in before if name.name != "articles.json"} == {
@@ -138,12 +138,12 @@ def test_an_article_is_added_and_the_others_keep_every_byte(lesson, dataset, tmp
         found = [inspector.inspect(image) for image in pictures(photos, "red")]
     assert {one.article for one in found} == {"red"}
     with pytest.raises(EdgeLeatherError, match=r"knows beige, .*, red, and .* has red: there is nothing to add"):
-        teach(photos, out, CHOICES, add=True, **QUICK)
+        add_articles(photos, out, CHOICES, **QUICK)
 
 
-def test_nothing_is_added_to_a_bundle_of_one_leather(bundle_copy, dataset):
-    with pytest.raises(EdgeLeatherError, match="expected a bundle of several articles"):
-        teach(dataset, bundle_copy, CHOICES, add=True, **QUICK)
+def test_nothing_is_added_to_a_bundle_whose_article_has_no_name(bundle_copy, dataset):
+    with pytest.raises(EdgeLeatherError, match="expected a bundle whose articles have names"):
+        add_articles(dataset, bundle_copy, CHOICES, **QUICK)
 
 
 def test_an_interrupted_teaching_goes_on_with_the_article_that_it_had_come_to(dataset, tmp_path, monkeypatch):

@@ -174,7 +174,7 @@ def test_names_that_are_no_utf8_or_hold_line_breaks_are_read_and_told_on_one_lin
     index_dataset(leather, needs="train")
     (leather / "train/good/a\nb.png").write_bytes(b"no picture")
     result = CliRunner().invoke(main, ["dataset", "check", str(leather)])
-    assert result.exit_code == 1 and len(result.output.splitlines()) == 2
+    assert result.exit_code == 1 and len(result.output.splitlines()) == 4  # it, two on sizes, the counts
     assert result.output.startswith("train/good/a\\nb.png: expected a picture")
 
 

@@ -42,7 +42,7 @@ def call(engine):
 def test_a_call_that_hangs_is_told_once_and_the_next_one_again(engine):
     told = []
     watched = WatchedEngine(engine)
-    watchdog = Watchdog(watched, 0.2, Stop(), told.append, None)
+    watchdog = Watchdog([watched], 0.2, Stop(), told.append, None)
     for count in (1, 2):
         engine.let_go.clear()
         thread = call(watched)
@@ -61,7 +61,7 @@ def test_calls_that_come_back_are_never_told(engine):
     told = []
     engine.let_go.set()
     watched = WatchedEngine(engine)
-    watchdog = Watchdog(watched, 0.2, Stop(), told.append, lambda: told.append("given up"))
+    watchdog = Watchdog([watched], 0.2, Stop(), told.append, lambda: told.append("given up"))
     until = time.monotonic() + 1
     while time.monotonic() < until:
         watched.infer(None)
@@ -72,7 +72,7 @@ def test_calls_that_come_back_are_never_told(engine):
 def test_a_run_that_is_to_end_is_given_up_when_the_engine_hangs(engine):
     told, stop = [], Stop()
     watched = WatchedEngine(engine)
-    watchdog = Watchdog(watched, 0.2, stop, told.append, lambda: told.append("given up"))
+    watchdog = Watchdog([watched], 0.2, stop, told.append, lambda: told.append("given up"))
     call(watched)
     wait_until(lambda: len(told) == 1, 5, told)
     time.sleep(1)
@@ -85,7 +85,7 @@ def test_a_run_that_is_to_end_is_given_up_when_the_engine_hangs(engine):
 def test_an_engine_that_comes_back_in_time_is_not_given_up(engine):
     told, stop = [], Stop()
     watched = WatchedEngine(engine)
-    watchdog = Watchdog(watched, 60, stop, told.append, lambda: told.append("given up"))
+    watchdog = Watchdog([watched], 60, stop, told.append, lambda: told.append("given up"))
     call(watched)
     stop.set()
     time.sleep(4)
@@ -98,7 +98,7 @@ def test_an_engine_that_comes_back_in_time_is_not_given_up(engine):
 def test_without_anybody_who_ends_the_process_a_hung_run_waits_on(engine):
     told, stop = [], Stop()
     watched = WatchedEngine(engine)
-    watchdog = Watchdog(watched, 0.2, stop, told.append, None)
+    watchdog = Watchdog([watched], 0.2, stop, told.append, None)
     call(watched)
     stop.set()
     time.sleep(4)

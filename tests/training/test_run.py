@@ -55,10 +55,21 @@ def test_a_run_of_schema_3_is_read(tmp_path, changes, own):
     (tmp_path / "run.json").write_text(json.dumps(written))
     (tmp_path / "weights.safetensors").write_bytes(b"")
     run = read_run(tmp_path)
-    assert run.schema == 4 and run.settings.own == own and run.settings.seed == 0
-    assert from_schema_3(written)["settings"].keys() == SETTINGS_3.keys() - {"width", "textures"} | {"own", "suspects"}
+    assert run.schema == 5 and run.settings.article == "" and run.settings.own == own and run.settings.seed == 0
+    assert from_schema_3(written)["settings"].keys() == SETTINGS_3.keys() - {"width", "textures"} | {"own"}
     assert run.settings.suspects == "keep" and run.splits.suspects == ()
     assert written["settings"] == SETTINGS_3 | changes  # the function changes nothing that it is given
+
+
+def test_a_run_of_schema_4_took_all_good_pictures_of_one_leather(tmp_path):
+    written = from_schema_3(
+        RUN_3 | {"settings": SETTINGS_3 | {"method": "memory-bank", "width": None, "textures": None}}
+    )
+    assert written["schema"] == 4
+    (tmp_path / "run.json").write_text(json.dumps(written))
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    run = read_run(tmp_path)
+    assert run.settings.own == {"fine_layer": False, "mean_share": 0.0} and run.settings.suspects == "keep"
 
 
 def test_a_newer_run_and_values_of_other_types_are_refused(tmp_path):
