@@ -16,7 +16,7 @@ from edgeleather.arrays import Float64Array
 from edgeleather.errors import EdgeLeatherError
 
 FEWEST_PICTURES = 8
-_LIMIT_QUANTILE, _LIMIT_MARGIN = 0.97, 1.05
+_LIMIT_QUANTILE, _LIMIT_MARGIN = 0.97, 1.03
 # Of the appearance alone. A frame with a large defect looks unlike good leather too, so it stays a defect up to here; every
 # blind camera (black, white, one colour, far out of focus) lies beyond.
 _FAR = 30.0
