@@ -17,14 +17,15 @@ _ORIGINAL_MARKER = "s"
 
 
 def accuracy_against_speed(rows: Sequence[dict[str, Any]]) -> bytes:
-    """A PNG of the report's rows: milliseconds an image (logarithmic) to the right, each accuracy upwards.
+    """A PNG of the report's rows: milliseconds an image (logarithmic) to the right, each accuracy that there is upwards.
 
     Each bundle has a colour, and a line joins its points. A square is the torch original, a circle an engine on the processor, a
     triangle one on a GPU; INT8 is filled.
     """
-    figure = Figure(figsize=(12.5, 4.6), dpi=110, layout="constrained")
+    panels = [panel for panel in _PANELS if any(row[panel[0]] is not None for row in rows)] or _PANELS[:1]
+    figure = Figure(figsize=(12.5 if len(panels) > 1 else 9.0, 4.6), dpi=110, layout="constrained")
     bundles = list(dict.fromkeys(row["bundle"] for row in rows))
-    for axes, (key, title) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
+    for axes, (key, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for bundle, colour in zip(bundles, _repeated(_COLOURS, len(bundles)), strict=True):
             shown = sorted(
                 (row for row in rows if row["bundle"] == bundle and row[key] is not None),

@@ -17,7 +17,7 @@ from edgeleather.bundle.articles import ARTICLES_FILE, bundle_folders
 from edgeleather.bundle.bundle import Bundle, read_bundle
 from edgeleather.bundle.manifest import FP32_GRAPH, ORIGINAL_FOLDER, describe_suspects
 from edgeleather.dataset.index import DatasetIndex, index_dataset
-from edgeleather.dataset.reading import Dataset, require_part
+from edgeleather.dataset.reading import Dataset
 from edgeleather.engines.built import signature_file
 from edgeleather.engines.engine import MOST_THREADS, backend_module
 from edgeleather.engines.table import BACKENDS
@@ -56,7 +56,7 @@ def benchmark_bundles(
     opened = _opened(bundles, white_level)
     require_report_folder(out, data if isinstance(data, Path) else data.root)
     index = index_dataset(data, needs="test")
-    _require_fit(index, opened)
+    opened, untested = _with_tests(opened, index)
     measured, peak = _measured(opened, index, rounds, repeats, threads, white_level)
     trained = {bundle.folder: _trained(bundle) for bundle in opened}
     rows = [trained[one.candidate.bundle] | _row(one, measured, peak) for one in measured]
@@ -72,7 +72,7 @@ def benchmark_bundles(
         "repeats": repeats,
         "integer_peak_gmacs_per_second": None if peak is None else peak / 1e9,
         "rows": rows,
-        "notes": [*_suspects(opened), *_missing(opened, peak)],
+        "notes": [*_suspects(opened), *untested, *_missing(opened, peak)],
     }
     _write(out, report, measured)
     return report
@@ -130,11 +130,25 @@ def _require_different_names(bundles: Sequence[Bundle]) -> None:
         )
 
 
-def _require_fit(index: DatasetIndex, bundles: Sequence[Bundle]) -> None:
-    for bundle in bundles:
-        of_article = index.of_article(bundle.article)
-        require_part(of_article, "test")
-        of_article.require_fit(bundle.manifest.input_mode)
+def _with_tests(bundles: Sequence[Bundle], index: DatasetIndex) -> tuple[list[Bundle], list[str]]:
+    """The bundles whose article has test pictures, which must fit them; and a note on each of the others.
+
+    Raises:
+        EdgeLeatherError: no article has test pictures, or some do not fit.
+    """
+    tested = [bundle for bundle in bundles if index.of_article(bundle.article).test]
+    if not tested:
+        folders = ", ".join(dict.fromkeys(f"test/<class>/{bundle.article}" for bundle in bundles))
+        raise EdgeLeatherError(
+            f"{index.root}: expected test pictures of the bundle's articles in {folders}, found none there."
+        )
+    for bundle in tested:
+        index.of_article(bundle.article).require_fit(bundle.manifest.input_mode)
+    without = [bundle for bundle in bundles if bundle not in tested]
+    return tested, [
+        f"{_name(bundle.folder)}: no test pictures in test/<class>/{bundle.article}, so its hits and false alarms are unmeasured."
+        for bundle in without
+    ]
 
 
 def _require_numbers(rounds: int, repeats: int, threads: int | None) -> None:
@@ -227,6 +241,12 @@ def markdown(report: dict[str, Any]) -> str:
         lines += [
             f"- flipped in {row['bundle']} {row['backend']} {row['precision']}: {text}" for text in row["flipped"]
         ]
+    for row in report["rows"]:
+        if row["unfamiliar"]:
+            where = f"{row['bundle']} {row['backend']} {row['precision']}"
+            lines.append(
+                f"- unlike the good pictures of the training (unfamiliar) in {where}: {', '.join(row['unfamiliar'])}"
+            )
     if len({(row["tested_images"], row["left_out_images"]) for row in report["rows"]}) > 1:
         counts = {row["bundle"]: row["tested_images"] for row in report["rows"]}
         lines.append(f"- tested pictures differ, since each bundle has seen others: {counts}")
@@ -336,6 +356,7 @@ def _row(one: Measurement, everything: Sequence[Measurement], peak: float | None
         **metrics,
         "flips": None if flipped is None else len(flipped),
         "flipped": flipped or [],
+        "unfamiliar": [image["name"] for image in one.evaluation["images"] if image["verdict"] == "unfamiliar"],
         "latency_p50_ms": float(p50),
         "latency_p95_ms": float(p95),
         "latency_p99_ms": float(p99),

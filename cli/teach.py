@@ -130,8 +130,10 @@ def keep_suspects(lesson: Lesson, folder: Path, quiet: bool) -> None:
 def report_on(lesson: Lesson, folder: Path, quiet: bool) -> dict[str, Any]:
     """Benchmark what was taught on the test set and print the report; returns it, without rows where there is no test set."""
     from edgeleather.benchmarks.report import benchmark_bundles, markdown
+    from edgeleather.bundle.articles import read_articles
 
-    if not lesson.dataset.test:
+    articles = {*lesson.articles, *(name for name in read_articles(lesson.folder) if name)}
+    if not any(lesson.dataset.of_article(article).test for article in articles):
         click.echo("No test set, so no benchmark: hits and false alarms of this bundle are unmeasured.", err=quiet)
         return {"bundle": str(lesson.folder), "rows": []}
     result = benchmark_bundles([lesson.folder], lesson.dataset, folder)

@@ -37,7 +37,7 @@ _RATE = FiniteFloat(0, 1, min_open=True, max_open=True)
     type=click.Path(path_type=Path),
     callback=absolute_path,
     default=None,
-    help="The page.  [default: BUNDLE-threshold.html beside the bundle]",
+    help="The page.  [default: BUNDLE-threshold.html, or BUNDLE-ARTICLE-threshold.html, beside the bundle]",
 )
 @click.option("--precision", default=None, help="fp32, fp16 or int8, whose scores are shown.  [default: the bundle's]")
 @threads_option
@@ -67,11 +67,20 @@ def threshold(
     if given > 1:
         raise click.UsageError("--set, --false-alarm-rate and --hit-rate exclude each other.")
     wish = ThresholdWish(value, false_alarm_rate, hit_rate) if given else None
-    place = bundle.resolve()
-    out = out or place.parent / f"{place.name}-threshold.html"
+    out = out or page_beside(bundle)
     report = choose_threshold(bundle, data, wish, out, precision, threads, white_level)
     if as_json:
         print_json(report | {"page": str(out)})
         return
     click.echo(text(report))
     click.echo(f"Look at {out}.")
+
+
+def page_beside(bundle: Path) -> Path:
+    """Where the page goes: beside the bundle; for one article of several beside that of all, since that holds bundles alone."""
+    from edgeleather.bundle.articles import ARTICLES_FILE
+
+    place, name = bundle.resolve(), bundle.resolve().name
+    if (place.parent / ARTICLES_FILE).is_file():
+        place, name = place.parent, f"{place.parent.name}-{name}"
+    return place.parent / f"{name}-threshold.html"

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from edgeleather.bundle.articles import ARTICLES_FILE, ArticleList, folder_names, read_articles
 from edgeleather.bundle.bundle import Bundle, check_bundle_target, everything, place_bundle, read_bundle
-from edgeleather.bundle.familiarity import FEWEST_PICTURES
 from edgeleather.bundle.manifest import ORIGINAL_FOLDER
 from edgeleather.bundle.thresholds import DEFAULT_FALSE_ALARM_RATE
 from edgeleather.calibration.calibrating import CalibrationResult, CalibrationSettings, calibrate_bundle
@@ -22,9 +21,10 @@ from edgeleather.dataset.reading import Dataset
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.export.bundling import export_run, travelling
 from edgeleather.files import cannot_write, read_plain_file, write_atomically
+from edgeleather.imaging.appearance import FEWEST_PICTURES
 from edgeleather.imaging.preprocess import InputMode
 from edgeleather.records import LARGEST_RECORD_BYTES, to_json
-from edgeleather.training.choices import TrainingChoices, preset_and_own, train_chosen
+from edgeleather.training.choices import TrainingChoices, preset_and_own, require_article, train_chosen
 from edgeleather.training.run import RUN_FILE, SHEET_FILE, SUSPECTS_FILE, Run, RunMismatchError, read_run
 
 _LOGGER = logging.getLogger(__name__)
@@ -235,10 +235,10 @@ def _all_articles(
         own = replace(teaching, choices=replace(teaching.choices, article=article))
         folder = place / names[article]
         run = _trained(own, index, folder)
+        _require_enough_left(run)
         whole = folder / "whole"
-        if (
-            finished := teaching.finished(out / names[article], folder) or teaching.finished(whole, folder)
-        ) is not None:
+        finished = teaching.finished(out / names[article], folder) or teaching.finished(whole, folder)
+        if finished is not None:
             lessons[article] = ArticleLesson(finished, run, None, None)
             continue
         lessons[article] = _bundled(own, run, folder / "bundle", index)
@@ -247,7 +247,7 @@ def _all_articles(
         _LOGGER.info("%s was finished before; going on with what comes after it", out)
         return Lesson(out, lessons, index)
     check_bundle_target(out, teaching.overwrite or bool(known))
-    made = place / "bundle"
+    made = place / "all_articles"  # no article's folder has an underscore
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     for article, name in names.items():
@@ -270,29 +270,39 @@ def _with_more_articles(teaching: _Teaching, index: DatasetIndex) -> Lesson:
             "per article: edgeleather teach DATASET --out BUNDLE"
         )
     if teaching.choices.image_size or teaching.choices.input_kind or teaching.choices.fit:
-        raise EdgeLeatherError(
-            "an article that is added takes its images like the others: leave their size and fit away."
-        )
+        raise EdgeLeatherError("an article that is added takes its images like the others: leave size and fit away.")
     # Those whose teaching was interrupted after the bundle had got them are gone on with.
     begun = {article for article, folder in known.items() if (teaching.place / folder.name / RUN_FILE).is_file()}
-    articles = [article for article in index.articles if article not in known or article in begun]
+    chosen = teaching.choices.article
+    require_article(index, chosen)
+    offered = [article for article in index.articles if chosen in (None, article)]
+    articles = [article for article in offered if article not in known or article in begun]
     if not articles:
-        there = ", ".join(index.articles) or "no article, since the good pictures lie in no subfolders"
-        raise EdgeLeatherError(
-            f"{out} knows {', '.join(known)}, and {index.root} has {there}: there is nothing to add."
-        )
+        there = ", ".join(offered) or "no article, since the good pictures lie in no subfolders"
+        raise EdgeLeatherError(f"{out} knows {', '.join(known)}, and {index.root} has {there}: nothing is to be added.")
     mode = read_bundle(next(iter(known.values())), lambda _: ()).manifest.input_mode
     return _all_articles(replace(teaching, input_mode=mode), index, articles, known)
 
 
 def _require_enough(index: DatasetIndex, articles: Sequence[str]) -> None:
     """Refuse articles of too few pictures to recognise them by, before anything is trained."""
-    counts = {article: len({one.digest for one in index.of_article(article).train_good}) for article in articles}
-    few = [f"{article} ({count})" for article, count in counts.items() if count < FEWEST_PICTURES]
+    counts = ((article, len({one.digest for one in index.of_article(article).train_good})) for article in articles)
+    few = [f"{article} ({count})" for article, count in counts if count < FEWEST_PICTURES]
     if few:
         raise EdgeLeatherError(
             f"{index.root}: expected at least {FEWEST_PICTURES} different good pictures of every article, got fewer of "
             f"{', '.join(few)}. Add pictures, or move these folders to another place."
+        )
+
+
+def _require_enough_left(run: Run) -> None:
+    """Refuse an article of which too few pictures are left without the suspects to recognise it by."""
+    splits, article = run.splits, run.settings.article
+    left = len((*splits.training, *splits.validation, *splits.threshold))
+    if left < FEWEST_PICTURES:
+        raise EdgeLeatherError(
+            f"article {article}: expected at least {FEWEST_PICTURES} good pictures that are beyond doubt, got {left}. "
+            f"Suspects are {', '.join(one.name for one in splits.suspects)}. Add pictures, or take all with --suspects keep."
         )
 
 
@@ -304,9 +314,7 @@ def _trained(teaching: _Teaching, index: DatasetIndex, place: Path) -> Run:
     except RunMismatchError:
         if not (out / ARTICLES_FILE).exists():
             check_bundle_target(out, teaching.overwrite)  # a bundle that the other training finished is not given up
-        _LOGGER.info(
-            "the interrupted teaching of %s was of other choices or pictures, or is damaged: beginning anew", out
-        )
+        _LOGGER.info("the interrupted teaching of %s had other choices or pictures, or is damaged: beginning anew", out)
         _empty(place)
         run = train_chosen(index, choices, place, teaching.input_mode)
     _LOGGER.info("trained %s in %.1f s, best epoch %d", choices.method, run.training_seconds, run.best_epoch)

@@ -36,8 +36,9 @@ def read_articles(folder: Path) -> dict[str, Path]:
     if not path.is_file():
         return {"": folder}
     folders = read_record(ArticleList, path, _MEND).folders
-    if not folders:
-        raise EdgeLeatherError(f"{folder}: {ARTICLES_FILE} names no article. {_MEND}")
+    if not folders or "" in folders:
+        what = "names an article without a name" if folders else "names no article"
+        raise EdgeLeatherError(f"{folder}: {ARTICLES_FILE} {what}. {_MEND}")
     for name in folders.values():
         if not _FOLDER.fullmatch(name) or (folder / name).is_symlink() or not (folder / name).is_dir():
             raise EdgeLeatherError(f"{folder}: {ARTICLES_FILE} names {name!r}, which is no folder inside. {_MEND}")

@@ -14,8 +14,8 @@ import numpy as np
 
 from edgeleather.arrays import Float64Array
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.appearance import FEWEST_PICTURES
 
-FEWEST_PICTURES = 8
 _LIMIT_QUANTILE, _LIMIT_MARGIN = 0.97, 1.03
 # Of the appearance alone. A frame with a large defect looks unlike good leather too, so it stays a defect up to here; every
 # blind camera (black, white, one colour, far out of focus) lies beyond.

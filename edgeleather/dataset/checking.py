@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from edgeleather.dataset.index import DatasetIndex, Problem, examine
 from edgeleather.dataset.reading import GROUPS_FILE, Dataset, Sample, listed_name, read_dataset, read_groups
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.appearance import FEWEST_PICTURES
 from edgeleather.imaging.images import is_image, read_image
 from edgeleather.imaging.preprocess import check_depth
 
@@ -47,6 +49,7 @@ def check_dataset(root: Path, white_level: int | None = None) -> Report:
     index, problems = examine(dataset)
     defective = [sample for sample in dataset.test if not sample.is_good]
     problems += [*_empty_classes(root), *_group_problems(dataset), *_orphan_masks(dataset), *_shared_masks(dataset)]
+    problems += _article_problems(index)
     problems += [*_depth_problems(index, white_level), *_leaks(index)]
     problems += [problem for sample in defective for problem in _mask_problems(sample, root)]
     classes = sorted({sample.defect_class for sample in dataset.test})
@@ -59,6 +62,21 @@ def check_dataset(root: Path, white_level: int | None = None) -> Report:
         masks=sum(bool(sample.mask_paths) for sample in defective),
         groups=len({sample.group for sample in (*dataset.train_good, *dataset.test)}),
     )
+
+
+def _article_problems(index: DatasetIndex) -> Iterator[Problem]:
+    """Articles of too few pictures, which training refuses, and test pictures of no article, which it passes over."""
+    parts = index.by_article.values()
+    for part in parts:
+        count = len({one.digest for one in part.train_good})
+        if len(parts) > 1 and count < FEWEST_PICTURES:
+            folder = posixpath.dirname(part.train_good[0].name)
+            yield Problem(
+                folder, f"expected at least {FEWEST_PICTURES} different good pictures of an article, got {count}."
+            )
+    for sample in index.of_no_article:
+        known = ", ".join(index.articles)
+        yield Problem(sample.name, f"lies in no folder of an article ({known}), so that no model is tested on it.")
 
 
 def _depth_problems(index: DatasetIndex, white_level: int | None) -> Iterator[Problem]:

@@ -111,6 +111,12 @@ class Dataset:
         """The dataset of each article, by name; the whole one under "" where there is only one, without a name."""
         return {article: self.of_article(article) for article in self.articles or ("",)}
 
+    @property
+    def of_no_article(self) -> tuple[Sample, ...]:
+        """The test pictures that lie in no folder of an article of the good pictures: no model is tested on them."""
+        known = self.articles
+        return tuple(sample for sample in self.test if known and sample.article not in known)
+
     def of_article(self, article: str) -> Self:
         """The pictures of one article alone; all of them for an article without a name or a dataset without articles.
 
@@ -150,6 +156,11 @@ def read_dataset(root: Path, *, needs: str) -> Dataset:
     else:
         train, test = tuple(_samples(root, root, "good", groups)), ()
     dataset = Dataset(root, train, test)
+    if needs == "train" and (astray := dataset.of_no_article):
+        _LOGGER.warning(
+            "%s: passed over %d test pictures (%s first), which lie in no folder of an article (%s)",
+            root, len(astray), astray[0].name, ", ".join(dataset.articles),
+        )  # fmt: skip
     require_part(dataset, needs)
     return dataset
 

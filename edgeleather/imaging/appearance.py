@@ -21,6 +21,7 @@ APPEARANCE = (
     "sharpness, the mean difference 1 px / 4 px apart",
     "sharpness, the mean difference 4 px / 16 px apart",
 )
+FEWEST_PICTURES = 8  # of fewer nobody can say how they look, nor which is unlike the others
 LEAST_CONTRAST = 1.0  # see `contrast_of`; leather in a sharp picture has 5 and more
 ANSWER = ("score", "the map's 5 % quantile", "the map's median", "the map's 95 % quantile")
 _ROWS = 32  # of the picture, at its full width: sharpness is lost where columns are left out

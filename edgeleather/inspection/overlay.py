@@ -47,10 +47,12 @@ def _header(inspection: Inspection) -> list[str]:
     else:
         found = [inspection.verdict, f"{inspection.score:.3f} > {inspection.threshold:.3f}"]
         found.append(f"area {inspection.defect_area_percent:.2f} %")
-    when = datetime.fromtimestamp(inspection.captured_at).isoformat(" ", "seconds")
+    # A labelled picture of a dataset has no time: nobody has captured it.
+    when = datetime.fromtimestamp(inspection.captured_at).isoformat(" ", "seconds") if inspection.captured_at else None
+    captured = [f"frame {inspection.frame}", when] if when else []
     scale = [] if inspection.mm_per_px is None else [f"{inspection.mm_per_px:g} mm/px"]
     named = [inspection.article] if inspection.article else []
-    return [*found, *named, inspection.source, f"frame {inspection.frame}", when, *scale]
+    return [*found, *named, inspection.source, *captured, *scale]
 
 
 def _band(text: str, width: int, thick: int) -> UInt8Array:

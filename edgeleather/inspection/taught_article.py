@@ -9,10 +9,11 @@ import numpy as np
 
 from edgeleather.arrays import Float32Array
 from edgeleather.bundle.bundle import Bundle
-from edgeleather.bundle.familiarity import FEWEST_PICTURES, Familiarity
+from edgeleather.bundle.familiarity import Familiarity
 from edgeleather.bundle.thresholds import Thresholds, VerdictThreshold
 from edgeleather.engines.engine import Engine
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.appearance import FEWEST_PICTURES
 from edgeleather.imaging.preprocess import InputMode, Prepared
 from edgeleather.inspection.decisions import Region, find_regions
 from edgeleather.inspection.familiarity import FamiliarityCheck

@@ -100,7 +100,12 @@ def train_chosen(
     preset, own = preset_and_own(choices)
     check_run_folder(out)
     index = index_dataset(dataset, needs="train")
-    _check_article(index, choices.article)
+    require_article(index, choices.article)
+    if choices.article is None and len(index.articles) > 1:
+        raise EdgeLeatherError(
+            f"{index.root}: expected good pictures of one article, got those of {', '.join(index.articles)}. Say which with "
+            "--article, or make one bundle of all with: edgeleather teach"
+        )
     from edgeleather.training.training import train
 
     settings = _settings(choices, preset, own, index)
@@ -111,16 +116,16 @@ def train_chosen(
     return train(index, settings, out, Path(choices.suspects) if settings.suspects == "listed" else None)
 
 
-def _check_article(index: DatasetIndex, article: str | None) -> None:
-    known = ", ".join(index.articles)
+def require_article(index: DatasetIndex, article: str | None) -> None:
+    """Refuse an article of which a dataset has no good pictures; None for no choice.
+
+    Raises:
+        EdgeLeatherError: there is none of this name.
+    """
     if article is not None and article not in index.articles:
+        known = ", ".join(index.articles)
         there = f"one of {known}" if known else "none, since the good pictures lie in no subfolders"
         raise EdgeLeatherError(f"{index.root}: expected the article to be {there}, got {article!r}.")
-    if article is None and len(index.articles) > 1:
-        raise EdgeLeatherError(
-            f"{index.root}: expected good pictures of one article, got those of {known}. Say which with --article, or make one "
-            "bundle of all with: edgeleather teach"
-        )
 
 
 def judge_good_pictures(dataset: Path | Dataset, choices: TrainingChoices, out: Path) -> tuple[Suspect, ...]:

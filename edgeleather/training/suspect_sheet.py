@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from edgeleather.arrays import Float32Array, UInt8Array
+from edgeleather.errors import printable
 from edgeleather.files import write_atomically
 from edgeleather.imaging.preprocess import to_rgb8
 from edgeleather.training.run import SHEET_FILE, SUSPECTS_FILE
@@ -58,7 +59,7 @@ def _cell(one: JudgedSuspect, low: float, high: float) -> UInt8Array:
     cell[: pair.shape[0], : pair.shape[1]] = pair
     suspect = one.suspect
     reason = f"{suspect.reason}: part {suspect.part_mads:.1f}, whole {suspect.whole_mads:.1f} deviations"
-    for line, text in enumerate((_ascii(suspect.name)[-60:], reason)):
+    for line, text in enumerate((printable(suspect.name)[-60:], reason)):
         place = (2, pair.shape[0] + 15 + 17 * line)
         cv2.putText(cell, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT_BGR, 1, cv2.LINE_AA)
     return cell
@@ -79,7 +80,3 @@ def _fitted(picture: UInt8Array) -> UInt8Array:
     top, left = (_SIDE_PX - size_wh[1]) // 2, (_SIDE_PX - size_wh[0]) // 2
     square[top : top + size_wh[1], left : left + size_wh[0]] = resized
     return square
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()  # all that OpenCV's font has

@@ -23,6 +23,7 @@ from edgeleather.dataset.index import DatasetIndex, IndexedSample
 from edgeleather.dataset.splitting import leave_out_copies
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.files import read_plain_file
+from edgeleather.imaging.appearance import FEWEST_PICTURES
 from edgeleather.imaging.preprocess import InputMode
 from edgeleather.methods.gaussian import Gaussian, PatchSums, patch_sums, total_of
 from edgeleather.progress import track
@@ -30,7 +31,6 @@ from edgeleather.training.examples import Examples
 from edgeleather.training.loading import ModelImages
 from edgeleather.training.run import DEFAULT_USES, Suspect, Use
 
-FEWEST_PICTURES = 8  # of fewer nobody can say which is unlike the others
 _FAR_MADS = 4.0  # from the median of all pictures, in median absolute deviations that are scaled to standard deviations
 _BATCH_IMAGES = 8
 _MOST_ROUNDS = 6  # each without the suspects of the round before, which had made others look ordinary

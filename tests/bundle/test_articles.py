@@ -46,6 +46,8 @@ def test_a_link_an_empty_list_and_a_newer_schema_are_refused(tmp_path):
         read_articles(bundle)
     with pytest.raises(EdgeLeatherError, match="names no article"):
         read_articles(listed(tmp_path, {}))
+    with pytest.raises(EdgeLeatherError, match="names an article without a name"):
+        read_articles(listed(tmp_path, {"": "alpha", "b": "beta"}))
     with pytest.raises(EdgeLeatherError, match="a newer edgeleather wrote it"):
         read_articles(listed(tmp_path, {"a": "alpha"}, schema=2))
 

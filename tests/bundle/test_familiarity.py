@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgeleather.bundle.familiarity import FEWEST_PICTURES, Familiarity, familiarity_of
+from edgeleather.bundle.familiarity import Familiarity, familiarity_of
 from edgeleather.errors import EdgeLeatherError
+from edgeleather.imaging.appearance import FEWEST_PICTURES
 from edgeleather.records import decode
 
 PER_GROUP, GROUPS = 6, 10

@@ -5,8 +5,10 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from edgeleather.bundle.articles import ARTICLES_FILE
 from edgeleather.bundle.bundle import read_bundle
 from edgeleather.cli.main import main
+from edgeleather.cli.threshold import page_beside
 
 
 def run(*arguments):
@@ -22,6 +24,13 @@ def test_text_and_page_by_default_and_one_object_with_json(bundle_copy):
     assert data["page"] == str(page) and data["threshold"]["value"] == pytest.approx(
         read_bundle(bundle_copy).thresholds_of(data["graph"]).verdict.value
     )
+
+
+def test_the_page_of_one_article_of_several_lies_outside_of_the_folder_of_all(tmp_path):
+    (tmp_path / "all" / "brown").mkdir(parents=True)
+    assert page_beside(tmp_path / "all" / "brown") == tmp_path / "all" / "brown-threshold.html"
+    (tmp_path / "all" / ARTICLES_FILE).touch()
+    assert page_beside(tmp_path / "all" / "brown") == tmp_path / "all-brown-threshold.html"
 
 
 def test_a_chosen_threshold_is_in_the_bundle(bundle_copy, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from edgeleather.dataset.checking import check_dataset
 from tests.conftest import REAL_DATA
+from tests.dataset.test_reading import with_articles
 
 
 def test_a_sound_dataset_has_no_problem(dataset_folder):
@@ -53,6 +54,20 @@ def test_every_problem_is_found_at_once_and_named_by_file(dataset_folder, tmp_pa
         ("test/line/000.png", "named in groups.csv, but there is no such picture."),
     }
     assert found == expected
+
+
+def test_articles_of_too_few_pictures_and_test_pictures_of_no_article_are_problems(dataset_folder, tmp_path):
+    root = with_articles(dataset_folder, tmp_path / "photos")
+    assert check_dataset(root).problems == ()
+    for path in sorted((root / "train/good/beige").iterdir())[5:]:
+        path.unlink()
+    (root / "test/good/beige").rename(root / "test/good/Beige")
+    problems = check_dataset(root).problems
+    assert ("train/good/beige", "expected at least 8 different good pictures of an article, got 5.") in {
+        (problem.file, problem.message) for problem in problems
+    }
+    astray = {problem.file for problem in problems if "lies in no folder of an article (beige, " in problem.message}
+    assert astray == {f"test/good/Beige/{path.name}" for path in (root / "test/good/Beige").iterdir()}
 
 
 def test_a_photograph_on_both_sides_is_a_problem(dataset_folder, tmp_path):

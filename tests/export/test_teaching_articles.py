@@ -119,6 +119,22 @@ def test_the_report_has_rows_of_every_article_on_its_own_pictures(lesson, datase
     assert f"| several/schwarz-glanzend | {BLACK} | onnxruntime | fp32 |" in markdown(report)
 
 
+def test_an_article_without_test_pictures_is_named_in_the_report_beside_the_others(lesson, dataset, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(dataset / "test", photos / "test")
+    for folder in photos.glob("test/*/beige"):
+        shutil.rmtree(folder)
+    report = benchmark_bundles([lesson.folder], photos, tmp_path / "report", rounds=1, repeats=2)
+    assert {row["article"] for row in report["rows"]} == {BLACK}
+    assert "several/beige: no test pictures in test/<class>/beige, so" in "".join(report["notes"])
+    for folder in photos.glob("test/*/*"):
+        folder.rename(folder.with_name("red"))
+    with pytest.raises(
+        EdgeLeatherError, match=rf"expected test pictures .* in test/<class>/beige, test/<class>/{BLACK}"
+    ):
+        benchmark_bundles([lesson.folder], photos, tmp_path / "report", rounds=1, repeats=2)
+
+
 def test_an_article_is_added_and_the_others_keep_every_byte(lesson, dataset, tmp_path):
     out, photos = tmp_path / "several", tmp_path / "photos"
     shutil.copytree(lesson.folder, out)
@@ -137,8 +153,32 @@ def test_an_article_is_added_and_the_others_keep_every_byte(lesson, dataset, tmp
     with el.load(out) as inspector:
         found = [inspector.inspect(image) for image in pictures(photos, "red")]
     assert {one.article for one in found} == {"red"}
-    with pytest.raises(EdgeLeatherError, match=r"knows beige, .*, red, and .* has red: there is nothing to add"):
+    with pytest.raises(EdgeLeatherError, match=r"knows beige, .*, red, and .* has red: nothing is to be added"):
         add_articles(photos, out, CHOICES, **QUICK)
+
+
+def test_an_article_may_be_called_like_a_folder_of_the_work_and_be_the_only_one_that_is_added(
+    lesson, dataset, tmp_path
+):
+    out, photos = tmp_path / "several", tmp_path / "photos"
+    shutil.copytree(lesson.folder, out)
+    for name in ("bundle", "whole"):
+        shutil.copytree(dataset / "train/good/beige", photos / name)
+    only = TrainingChoices(suspects="keep", article="bundle")
+    assert list(add_articles(photos, out, only, **QUICK).articles) == ["bundle"]
+    assert list(read_articles(out)) == ["beige", BLACK, "bundle"]
+    with pytest.raises(EdgeLeatherError, match=r"expected the article to be one of bundle, whole, got 'red'"):
+        add_articles(photos, out, TrainingChoices(article="red"), **QUICK)
+
+
+def test_an_article_of_which_suspects_leave_too_few_is_refused_since_no_frame_could_be_recognised(dataset, tmp_path):
+    photos, listed = tmp_path / "photos", tmp_path / "suspects.csv"
+    shutil.copytree(dataset / "train/good", photos)
+    names = [f"beige/{path.name}" for path in sorted((photos / "beige").iterdir())]
+    listed.write_text("file,use\n" + "".join(f"{name},leave out\n" for name in names[7:]))
+    with pytest.raises(EdgeLeatherError, match=rf"article beige: expected at least 8 .*, got 7: .*{names[7]}"):
+        teach(photos, tmp_path / "b", TrainingChoices(suspects=listed), **QUICK)
+    assert not (tmp_path / "b").exists()
 
 
 def test_nothing_is_added_to_a_bundle_whose_article_has_no_name(bundle_copy, dataset):

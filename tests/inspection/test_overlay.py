@@ -25,6 +25,11 @@ def defect(side=64, **changes):
     return replace(made, **changes)
 
 
+def test_a_picture_that_nobody_captured_has_neither_a_time_nor_a_frame_number():
+    assert not any("1970" in text or text.startswith("frame") for text in _header(defect(captured_at=0.0)))
+    assert "frame 3" in _header(defect())
+
+
 def test_the_contour_is_drawn_and_no_box():
     picture = draw_overlay(defect())[-64:, :64]
     is_red = (picture == RED_BGR).all(axis=2)

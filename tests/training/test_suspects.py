@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from edgeleather.dataset.index import index_dataset
 from edgeleather.dataset.splitting import leave_out_copies
 from edgeleather.errors import EdgeLeatherError
 from edgeleather.training.run import SHEET_FILE, SUSPECTS_FILE
+from edgeleather.training.suspect_sheet import suspect_sheet
 from edgeleather.training.suspects import listed_suspects, suspects_csv, suspects_of
 from edgeleather.training.training import train
 from tests.tiny import MODE, settings
@@ -39,6 +41,15 @@ def soiled(dataset_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def judged(soiled):
     return suspects_of(index_dataset(soiled[0], needs="train"), MODE)
+
+
+@pytest.mark.skipif(int(cv2.__version__[0]) < 5, reason="OpenCV before 5 draws ASCII alone")
+def test_the_sheet_has_the_letters_of_a_name(judged):
+    one = judged[0]
+    sheets = {
+        suspect_sheet([replace(one, suspect=replace(one.suspect, name=name))]) for name in ("grün.jpg", "gr?n.jpg")
+    }
+    assert len(sheets) == 2
 
 
 def test_a_cut_and_another_leather_are_found_and_nothing_else(soiled, judged):
