@@ -53,10 +53,8 @@ def accuracy_against_speed(rows: Sequence[dict[str, Any]]) -> bytes:
         axes.set_xticks([], minor=True)
         axes.get_xaxis().set_major_formatter("{x:g}")
         bottom, top = axes.get_ylim()
-        middle, half = (
-            (bottom + top) / 2,
-            max((top - bottom) / 2, 0.01),
-        )  # so that a thousandth does not look like a fall
+        middle = (bottom + top) / 2
+        half = max((top - bottom) / 2, 0.01)  # so that a thousandth does not look like a fall
         axes.set_ylim(middle - half, middle + half)
         axes.set_xlabel("ms an image, median (faster to the left)")
         axes.set_title(title if any(row[key] is not None for row in rows) else f"{title}: no figures")
