@@ -141,13 +141,13 @@ def test_photos_of_two_sizes_make_a_bundle_of_tiles_whose_threshold_rests_on_one
     photos.mkdir()
     small = [read_image(path) for path in sorted((dataset_folder / "train/good").iterdir())]
     for number, image in enumerate(small):
-        write_image(photos / f"{number:03}.png", np.tile(image, (2, 2, 1)) if number % 4 == 0 else image)
+        write_image(photos / f"{number:03}.png", np.tile(image, (2, 2, 1)) if number % 8 == 0 else image)
     run = train_chosen(photos, TrainingChoices(input_kind="tiles", suspects="keep"), tmp_path / "run")
     assert any("different numbers of tiles" in message for message in caplog.messages)
     bundle = export_run(tmp_path / "run", tmp_path / "bundle")
     (thresholds,) = bundle.manifest.thresholds
     assert thresholds.tiles_per_frame == 1
-    large = {sample.name for sample in read_dataset(photos, needs="train").train_good if int(sample.path.stem) % 4 == 0}
+    large = {sample.name for sample in read_dataset(photos, needs="train").train_good if int(sample.path.stem) % 8 == 0}
     assert 0 < len(thresholds.good_scores) == len(small) - len(large)
     digests = {record.name: record.digest for part in (run.splits.training, run.splits.validation) for record in part}
     assert not thresholds.left_out_scores.keys() & {digests[name] for name in large if name in digests}
