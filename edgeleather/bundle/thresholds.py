@@ -249,7 +249,7 @@ def _pareto_tail(scores: Float64Array, rate: float) -> float:
     # fitted to so few scores, would give rates of any rarity the same threshold. One heavier than 0.5 has no variance.
     shape = float(np.clip(2.0 - mean / (mean - 2.0 * weighted), 0.0, 0.5)) if mean > 2.0 * weighted else 0.5
     largest = float(scores[-1])
-    scale = max(mean * (1.0 - shape), _LEAST_SCALE * (abs(largest) or 1.0))
+    scale = max(mean * (1.0 - shape), _LEAST_SCALE * max(abs(largest), _LEAST_SCALE))
 
     def quantile(one: float) -> float:
         ratio = one * len(scores) / tail

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeleather.bundle.thresholds import FittedThreshold, PeakShare, ThresholdChoice, Thresholds, verdict_threshold
@@ -63,6 +63,7 @@ rarities = st.floats(1.01, 1e6)
 
 
 @given(many_scores, st.floats(1e-9, 1.0), rarities)
+@example([0.0] * 19 + [5e-324], 1.0, 2.0)
 def test_a_rarer_rate_that_is_extrapolated_is_always_higher(scores, share, rarer):
     """The pictures support 1 / (n + 1), which the largest score stands for."""
     rate = share / (len(scores) + 1)
