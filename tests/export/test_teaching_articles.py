@@ -176,7 +176,9 @@ def test_an_article_of_which_suspects_leave_too_few_is_refused_since_no_frame_co
     shutil.copytree(dataset / "train/good", photos)
     names = [f"beige/{path.name}" for path in sorted((photos / "beige").iterdir())]
     listed.write_text("file,use\n" + "".join(f"{name},leave out\n" for name in names[7:]))
-    with pytest.raises(EdgeLeatherError, match=rf"article beige: expected at least 8 .*, got 7\. Suspects are {names[7]}"):
+    with pytest.raises(
+        EdgeLeatherError, match=rf"article beige: expected at least 8 .*, got 7\. Suspects are {names[7]}"
+    ):
         teach(photos, tmp_path / "b", TrainingChoices(suspects=listed), **QUICK)
     assert not (tmp_path / "b").exists()
 
