@@ -118,7 +118,7 @@ def _tested(evaluations: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 
 def _name(folder: Path) -> str:
-    """What the report calls a bundle; one of several articles has the name of the folder of all before its own."""
+    """The name of a bundle in the report: its folder's, and for one of several articles the outer folder's before it."""
     folder = folder.resolve()
     return f"{folder.parent.name}/{folder.name}" if (folder.parent / ARTICLES_FILE).is_file() else folder.name
 

@@ -133,7 +133,7 @@ class Thresholds:
 
     @property
     def pixel_threshold(self) -> float:
-        """What the pixels of a region exceed at least: T1 where a share of its peak says the rest, else T2, or T1 without it."""
+        """The map value that all pixels of a region exceed: T1 where a share of the peak is known, else T2, or T1 without T2."""
         fitted = None if self.peak_share else self.t2_pixel
         return (fitted or self.t1_pixel).value
 

@@ -203,7 +203,7 @@ def find_regions(
 
 
 def _near_peaks(above: UInt8Array, values: Float32Array, score_threshold: float, peak_share: PeakShare) -> UInt8Array:
-    """Of connected pixels `above` [h, w], those that are high enough beside their highest, and 0 elsewhere."""
+    """The pixels among the connected ones `above` [h, w] that are high enough beside their highest, and 0 elsewhere."""
     count, labels = cv2.connectedComponents(above, connectivity=8)
     high = values > score_threshold
     peaks = np.full(count, np.inf, np.float32)  # infinite where no pixel makes a region

@@ -1,4 +1,4 @@
-"""What a bundle knows of one article, ready to inspect with, and which article a frame is of."""
+"""One article of a bundle, ready to inspect with, and the recognition of the article of a frame."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class VerdictInUse(NamedTuple):
 
 @dataclass
 class Summary(Counts):
-    """What a run came to, and by which engine (of the first article where there are several) and thresholds.
+    """The counts of a run, its engine (of the first article where there are several) and its thresholds.
 
     `pictures_kept` and `pictures_skipped` are of defects beside the store, None without one.
     """

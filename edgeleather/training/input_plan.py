@@ -1,4 +1,4 @@
-"""What becomes of a dataset's pictures in a model: told before a training, since it decides which defects can be seen."""
+"""The plan of how a dataset's pictures become model images: told before a training, since it decides which defects are seen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class InputPlan:
         return max(max(size_hw) for size_hw, _ in self.sizes_hw) / max(self.mode.image_size_hw)
 
     def describe(self) -> list[str]:
-        """What will happen to the pictures, in sentences."""
+        """The plan in sentences, with its warnings."""
         height, width = self.mode.image_size_hw
         listed = ", ".join(f"{w} x {h} ({count})" for (h, w), count in self.sizes_hw[:_MOST_SIZES])
         more = len(self.sizes_hw) - _MOST_SIZES
@@ -49,7 +49,7 @@ class InputPlan:
         return [*told, *self.warnings()]
 
     def warnings(self) -> list[str]:
-        """What of the pictures, or of the defects in them, is lost by it."""
+        """Sentences on the parts of the pictures, and the fine defects, that the model will not see."""
         told = []
         if self.mode.kind == "resize" and self.times_smaller > _SHRINKS:
             (size_hw, _), side = self.sizes_hw[0], min(LARGEST_IMAGE_PX, *self.sizes_hw[0][0])
